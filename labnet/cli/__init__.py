@@ -1,0 +1,1 @@
+"""labnet.cli (see docs/architecture.md)."""

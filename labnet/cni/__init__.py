@@ -1,0 +1,1 @@
+"""labnet.cni (see docs/architecture.md)."""

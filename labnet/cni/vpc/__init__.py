@@ -1,0 +1,1 @@
+"""labnet.cni.vpc (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.ec2 (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.ec2.rules (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.ec2.tables (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.fabric (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.ipamd (see docs/architecture.md)."""

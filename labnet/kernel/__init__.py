@@ -1,0 +1,1 @@
+"""labnet.kernel (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.kube (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.lab (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""The values that all parts share: addresses, names, AWS objects, kernel state, packets, scenarios (pure)."""

@@ -1,0 +1,210 @@
+"""AWS objects as frozen values: what EC2 knows of a lab (pure).
+
+A `CloudState` is one account in one region. Rules (`ec2.rules`) make a new state from an old one and a request; objects
+that did not change are the same Python objects, so that a reader finds what changed by identity. Field names are AWS's
+in snake case. Mappings are never changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tags = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceType:
+    """Limits of one instance type: `enis` of the default network card, `ipv4_per_eni` with the primary address."""
+
+    name: str
+    enis: int
+    ipv4_per_eni: int
+    max_pods: int
+    default_network_card: int
+    network_cards: tuple[tuple[int, int], ...]
+    hypervisor: str
+    bare_metal: bool
+    trunking: bool | None = None
+    branch_enis: int | None = None
+
+    @property
+    def pod_addresses(self) -> int:
+        """Addresses that pods of a node can have: ENIs × (IPv4 per ENI − 1)."""
+        return self.enis * (self.ipv4_per_eni - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """A VPC: its first CIDR is the primary one."""
+
+    id: str
+    cidrs: tuple[str, ...]
+    tags: Tags = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The tag Name, or the id."""
+        return self.tags.get("Name", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet of one VPC in one availability zone."""
+
+    id: str
+    vpc_id: str
+    cidr: str
+    availability_zone: str
+    map_public_ip_on_launch: bool = False
+    tags: Tags = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InternetGateway:
+    """An internet gateway, attached to at most one VPC."""
+
+    id: str
+    vpc_id: str | None = None
+    tags: Tags = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroupRule:
+    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id."""
+
+    protocol: str
+    from_port: int | None = None
+    to_port: int | None = None
+    cidr: str | None = None
+    group_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A stateful filter: what it lists is allowed, everything else is not."""
+
+    id: str
+    name: str
+    vpc_id: str
+    description: str = ""
+    ingress: tuple[SecurityGroupRule, ...] = ()
+    egress: tuple[SecurityGroupRule, ...] = ()
+    tags: Tags = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateAddress:
+    """A private address of an ENI, and the public one that the internet gateway gives it, if any."""
+
+    address: str
+    primary: bool = False
+    public: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where an ENI is plugged in."""
+
+    id: str
+    instance_id: str
+    device_index: int
+    network_card_index: int = 0
+    delete_on_termination: bool = False
+    attached_at_s: float = 0.0
+    status: Literal["attaching", "attached", "detaching"] = "attached"
+
+
+@dataclass(frozen=True, slots=True)
+class Eni:
+    """A network interface: its primary address comes first in `addresses`; `prefixes` are /28 blocks."""
+
+    id: str
+    vpc_id: str
+    subnet_id: str
+    availability_zone: str
+    mac: str
+    addresses: tuple[PrivateAddress, ...]
+    prefixes: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    source_dest_check: bool = True
+    attachment: Attachment | None = None
+    description: str = ""
+    interface_type: str = "interface"
+    tags: Tags = field(default_factory=dict)
+    created_at_s: float = 0.0
+
+    @property
+    def primary(self) -> str:
+        """The primary private address."""
+        return self.addresses[0].address
+
+    @property
+    def slots_used(self) -> int:
+        """What counts against the instance type's IPv4 addresses per ENI: each address and each prefix is one."""
+        return len(self.addresses) + len(self.prefixes)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataOptions:
+    """How an instance's metadata service answers: `hop_limit` is the TTL of the answer to a token PUT."""
+
+    http_tokens: Literal["optional", "required"] = "optional"
+    hop_limit: int = 1
+    http_endpoint: Literal["enabled", "disabled"] = "enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An EC2 instance; its node is the namespace named after the tag Name."""
+
+    id: str
+    instance_type: str
+    image_id: str
+    vpc_id: str
+    subnet_id: str
+    availability_zone: str
+    state: Literal["pending", "running", "shutting-down", "terminated"] = "running"
+    tags: Tags = field(default_factory=dict)
+    launched_at_s: float = 0.0
+    metadata: MetadataOptions = MetadataOptions()
+    client_token: str = ""
+
+    @property
+    def name(self) -> str:
+        """The tag Name, or the id."""
+        return self.tags.get("Name", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudState:
+    """One account in one region: every object by its id, and what deterministic ids follow from.
+
+    `counters` counts made objects by kind, `taken` holds the used addresses of each subnet as integers (prefixes
+    expanded), `public_taken` the public addresses in use. All are part of the state so that rules stay pure.
+    """
+
+    lab: str
+    seed: int = 0
+    region: str = "us-west-2"
+    account_id: str = "111122223333"
+    vpcs: Mapping[str, Vpc] = field(default_factory=dict)
+    subnets: Mapping[str, Subnet] = field(default_factory=dict)
+    internet_gateways: Mapping[str, InternetGateway] = field(default_factory=dict)
+    security_groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
+    enis: Mapping[str, Eni] = field(default_factory=dict)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    public_taken: frozenset[str] = frozenset()
+
+    def enis_of(self, instance_id: str) -> tuple[Eni, ...]:
+        """The ENIs attached to an instance, by network card and device index."""
+        found = [eni for eni in self.enis.values() if eni.attachment and eni.attachment.instance_id == instance_id]
+        return tuple(sorted(found, key=_slot))
+
+
+def _slot(eni: Eni) -> tuple[int, int]:
+    assert eni.attachment is not None
+    return eni.attachment.network_card_index, eni.attachment.device_index

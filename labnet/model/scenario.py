@@ -1,0 +1,134 @@
+"""What a scenario file says, as frozen values (pure). Reading, checking and file:line errors live in `lab.scenario_file`.
+
+Keys are the file's in snake case; where the file allows a short form (`vpc:` for one VPC, no containers) the value here
+is the long one. Kubernetes and AWS objects stay documents in their own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from labnet.model.cluster import ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetSpec:
+    """One subnet of a VPC."""
+
+    name: str
+    cidr: str
+    availability_zone: str
+    map_public_ip_on_launch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroupSpec:
+    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group}`."""
+
+    name: str
+    ingress: tuple[Mapping[str, Any], ...] = ()
+    egress: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VpcSpec:
+    """One VPC; the first of a scenario is the lab's main one."""
+
+    name: str
+    cidrs: tuple[str, ...]
+    subnets: tuple[SubnetSpec, ...] = ()
+    internet_gateway: bool = False
+    security_groups: tuple[SecurityGroupSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node (a `count` is expanded to name-1 … name-N before this)."""
+
+    name: str
+    instance_type: str
+    subnet: str
+    security_groups: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    iptables: Literal["nft", "legacy", "auto"] = "auto"
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    public_ip: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CniSpec:
+    """Which CNI: `kind` vpc or none; dialect of the kernel state; the VPC CNI's own environment variables."""
+
+    kind: Literal["vpc", "none"] = "vpc"
+    dialect: Literal["1.6", "1.23"] = "1.23"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PodSpec:
+    """One pod; `node` empty = the scheduler chooses."""
+
+    name: str
+    namespace: str = "default"
+    node: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    containers: tuple[ContainerSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PacketCheck:
+    """`{from, to, protocol, port, expect, source, dropAt}`: `source` is the address that the other side must see."""
+
+    source_target: str
+    target: str
+    protocol: Literal["icmp", "tcp", "udp"] = "icmp"
+    port: int | None = None
+    expect: Literal["delivered", "dropped"] = "delivered"
+    source: str | None = None
+    drop_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2Check:
+    """`{ec2: {node, enis, addresses, prefixes}}`: None = not compared."""
+
+    node: str
+    enis: int | None = None
+    addresses: int | None = None
+    prefixes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCheck:
+    """`{kernel: {target, command, contains | equals}}`: what a command prints in the target's namespace."""
+
+    target: str
+    command: tuple[str, ...]
+    contains: tuple[str, ...] = ()
+    equals: str | None = None
+
+
+Check = PacketCheck | Ec2Check | KernelCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A whole scenario, valid."""
+
+    name: str
+    description: str = ""
+    vpcs: tuple[VpcSpec, ...] = ()
+    nodes: tuple[NodeSpec, ...] = ()
+    cni: CniSpec = CniSpec()
+    pods: tuple[PodSpec, ...] = ()
+    checks: tuple[Check, ...] = ()
+    kubelet_exec: Literal["auto", "always"] = "auto"
+    time_factor: float = 1.0
+    seed: int = 0
+    pending_allowed: bool = False
+    source: str = ""
+    """Where it was read: a path, a built-in name, or `-`."""

@@ -1,0 +1,153 @@
+"""The ports: what the parts ask of the kernel, the cloud, time and the disk, as protocols (pure).
+
+`lab` alone chooses who stands behind a port. The in-memory stand-ins (`kernel.fake`, `sim.clock`, `MemoryStore`) pass
+the same contract tests as the real ones.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from labnet.model.netstate import Batch, Change, KernelState, Slice
+
+
+class Clock(Protocol):
+    """Time for everything that acts. While a lab comes up it is virtual: it jumps to the next wake-up when nothing is in flight."""
+
+    def now_s(self) -> float:
+        """Seconds since the epoch, never going back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long by this clock."""
+
+    def busy(self) -> AbstractContextManager[None]:
+        """While inside, work is in flight (a program, a thread): virtual time must not jump."""
+
+
+class Events(Protocol):
+    """Where actors tell what happened, as Kubernetes events do."""
+
+    def record(self, object: str, reason: str, message: str) -> None:  # noqa: A002 - the field's own word
+        """`object` is ``kind/name`` (``pod/default/web``, ``node/node1``), `reason` a CamelCase word."""
+
+
+class Store(Protocol):
+    """Documents that outlive the lab's process. A write is durable against the end of the process when the call returns."""
+
+    def put(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
+        """Write one document."""
+
+    def remove(self, kind: str, key: str) -> None:
+        """Forget one document; unknown is fine."""
+
+    def load(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every document of a kind by key, in order of first writing."""
+
+    def append(self, stream: str, record: Mapping[str, Any]) -> None:
+        """Add one record to a ledger (`events`, `ec2-calls`)."""
+
+    def read(self, stream: str) -> list[dict[str, Any]]:
+        """The records of a ledger, oldest first."""
+
+
+class Ec2Api(Protocol):
+    """The EC2 API as one caller sees it; who calls is fixed when the client is made."""
+
+    async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One action, in boto3's shapes: ``call("AttachNetworkInterface", {"DeviceIndex": 1, …})`` → the response members.
+
+        Errors: Ec2Error with AWS's code.
+        """
+
+
+class Imds(Protocol):
+    """The metadata service as one instance sees it, without tokens: in process, from the same state as the EC2 API."""
+
+    async def get(self, path: str) -> str:
+        """The text at a path below ``/latest/`` (``meta-data/mac``). Errors: ImdsError(404)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAnswer:
+    """The kernel's own routing decision: `error` is an errno (0 = routed)."""
+
+    table: int = 0
+    dev: str = ""
+    via: str = ""
+    src: str = ""
+    type: str = "unicast"
+    error: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramResult:
+    """How a program in a namespace ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Kernel(Protocol):
+    """The one door to the kernel: namespaces, their state, and sockets and programs inside them.
+
+    A namespace is spoken of by its name; what was opened elsewhere (a runtime's CNI_NETNS) gets a name by `adopt`.
+    Everything is synchronous and quick; errors are KernelError.
+    """
+
+    def create_netns(self, names: Sequence[str]) -> None:
+        """Make namespaces under /run/netns, `lo` up in each. Errors: EEXIST when a name is taken; then none is left."""
+
+    def remove_netns(self, names: Iterable[str]) -> None:
+        """Drop namespaces with all that is in them; returns when the kernel has really let go. Unknown names are fine."""
+
+    def exists(self, netns: str) -> bool:
+        """Is there a namespace of that name that this door may touch?"""
+
+    def adopt(self, descriptor: int) -> str:
+        """The name for an opened namespace: a known one's own, else a new one that stays valid until `remove_netns`."""
+
+    def apply(self, batches: Sequence[Batch]) -> None:
+        """Make changes, batch by batch in order. All or nothing: a failure undoes what was done and raises."""
+
+    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
+        """Read a namespace back; of the sysctls those asked for (paths as in Sysctl)."""
+
+    def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
+        """Ask the kernel where it would send a packet."""
+
+    def counters(self, netns: str) -> dict[str, int]:
+        """Packets by counter, for every nftables rule with a counter and a comment: comment → packets (summed)."""
+
+    def forget_flows(self, netns: str, addresses: Iterable[str]) -> int:
+        """Delete every conntrack entry that names one of the addresses in either direction; how many went."""
+
+    def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
+        """A socket of that namespace, usable from anywhere for ever."""
+
+    def run(
+        self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
+    ) -> ProgramResult:
+        """Run a program inside the namespace (no mount view) and wait for it. Errors: KernelError ENOENT, ETIMEDOUT."""
+
+
+class Slices(Protocol):
+    """Desired state by actor: who claims what in which namespace. Actors change the kernel through this and no other way."""
+
+    def set(self, parts: Sequence[tuple[str, Slice]]) -> None:
+        """Make each (namespace, slice) what it says now: the difference to what that slice claimed before is applied,
+        part by part in order, all or nothing. An empty slice gives up its claims; what another slice of that namespace
+        still claims stays. Errors: KernelError, with everything as before.
+        """
+
+    def claimed(self, netns: str, name: str) -> Slice | None:
+        """What the slice claims now, or None."""
+
+
+__all__ = [
+    "Batch", "Change", "Clock", "Ec2Api", "Events", "Imds", "Kernel", "KernelState", "ProgramResult", "RouteAnswer", "Slice", "Slices", "Store",
+]

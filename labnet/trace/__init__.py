@@ -1,0 +1,1 @@
+"""labnet.trace (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""labnet.trace.render (see docs/architecture.md)."""
