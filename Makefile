@@ -1,0 +1,76 @@
+# labnet: `make up` is the front door, `make test` runs everything. Both install what is missing; run them on Debian 12.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+PREFIX ?= /opt/labnet
+PACKAGES := iptables nftables iproute2 iputils-ping procps python3-venv
+PROGRAMS := iptables nft ip ping sysctl
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+SCENARIO ?= eks-2node
+
+.PHONY: help up down test lint unit bench install system venv dev lock clean
+
+help:                ## what there is to make
+	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+up: venv             ## bring up the deck's two-node cluster, show it, follow one packet
+	@$(SUDO) $(VENV)/bin/labnet up $(SCENARIO)
+	@$(SUDO) $(VENV)/bin/labnet trace pod2 pod3
+	@echo
+	@echo "next:  sudo $(VENV)/bin/labnet exec pod2 -- ping -c1 8.8.8.8"
+	@echo "       sudo ip netns exec $(SCENARIO)-node1 ip rule"
+	@echo "       sudo $(VENV)/bin/labnet check        what this scenario promises"
+	@echo "       sudo $(VENV)/bin/labnet down         everything gone, the machine as before"
+
+down: venv           ## take every lab down
+	@$(SUDO) $(VENV)/bin/labnet down --all
+
+test: dev            ## lint, types, layers and the whole test suite (root: real namespaces)
+	@$(MAKE) --no-print-directory lint
+	$(SUDO) $(VENV)/bin/python -m pytest
+
+unit: dev            ## what needs no root
+	$(VENV)/bin/python -m pytest -m 'not kernel'
+
+lint: dev            ## ruff, mypy --strict, import contracts
+	$(VENV)/bin/ruff check labnet tests tools scenarios
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+bench: dev           ## times and ratios, beside what the kernel alone costs
+	$(SUDO) $(VENV)/bin/python tools/bench.py
+
+install: system      ## labnet for everybody on this machine: /opt/labnet, linked as /usr/local/bin/labnet
+	$(SUDO) $(PYTHON) -m venv $(PREFIX)
+	$(SUDO) $(PREFIX)/bin/pip install --quiet --upgrade .
+	$(SUDO) ln -sfn $(PREFIX)/bin/labnet /usr/local/bin/labnet
+	@echo "installed: sudo labnet up eks-2node"
+
+system:
+	@missing=""; for program in $(PROGRAMS); do PATH=$$PATH:/usr/sbin:/sbin command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing what is missing:$$missing"; \
+	  if [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; then echo "this needs root and there is no sudo: run it as root"; exit 4; fi; \
+	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	fi; \
+	if [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; then echo "labnet makes network namespaces and needs root, and there is no sudo: run make as root"; exit 4; fi
+
+venv: system $(VENV)/.labnet
+
+$(VENV)/.labnet: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+dev: venv $(VENV)/.dev
+
+$(VENV)/.dev: setup.cfg requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+lock: dev            ## write down the versions that CI uses
+	$(VENV)/bin/pip freeze --exclude-editable | grep -vi '^labnet' > requirements.lock
+
+clean:               ## forget the venv and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,374 @@
+"""`up` and `down` as a user's command sees them: lock, fork the lab's process, follow it, take everything away again.
+
+`down` never asks the lab's process for anything but to end: what is to be removed stands in the registry, so it works
+just as well when that process was killed. A signal at any moment of `up` ends in the same removal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
+from labnet.kernel import preflight, teardown
+from labnet.lab import client, registry
+from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
+from labnet.lab.registry import LabRecord, Registry
+from labnet.model import codec, names
+from labnet.model.scenario import Scenario
+
+NETNS_DIR = Path("/run/netns")
+STOP_S = 10.0
+GONE_S = 60.0
+PID_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of `up` or `down`: `done` of `total` (0 = not counted) in a stage."""
+
+    stage: str
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """How `up` shall go: `timeout_s` counts the lab's own time; `wait` stays in the foreground until a signal, then takes it down."""
+
+    run_dir: Path = DEFAULT_RUN_DIR
+    lab: str | None = None
+    timeout_s: float = 120.0
+    wait: bool = False
+    replace: bool = False
+
+
+Report = Callable[[Progress], None]
+
+
+def up(scenario: Scenario, options: UpOptions, progress: Report) -> dict[str, Any]:
+    """Bring a lab up, or make a running one what the scenario says; returns its status.
+
+    Errors: PrerequisiteError, OwnershipError, ScenarioError; WaitTimeoutError (the lab stays); InterruptedByUser after a
+    clean rollback.
+    """
+    preflight.check_quick()
+    lab = options.lab or scenario.name
+    if not names.is_name(lab):
+        raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")
+    paths = LabPaths(options.run_dir, lab)
+    paths.check_socket_lengths(tuple(node.name for node in scenario.nodes))
+    with _signals_raise(), registry.locked(paths):
+        record = registry.read(paths)
+        if record is not None and registry.alive(record) and record.state == "running":
+            return _reconcile(scenario, paths, options, progress)
+        if record is not None:
+            progress(Progress("clear", f"lab {lab} was left by a process that has ended: clearing what it left"))
+            _take_down(paths, record)
+        return _start(scenario, paths, options, progress)
+
+
+def hold(status: Mapping[str, Any], options: UpOptions, progress: Report) -> None:
+    """Stay in the foreground until SIGINT or SIGTERM (`--wait`, or labnet as PID 1), then take the lab down."""
+    waiting = {signal.SIGINT, signal.SIGTERM}
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, waiting | {signal.SIGCHLD})
+    try:
+        while signal.sigwait(waiting | {signal.SIGCHLD}) == signal.SIGCHLD:
+            _reap()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    down([str(status["lab"])], options.run_dir, progress)
+
+
+def down(labs: Sequence[str], run_dir: Path, progress: Report) -> list[str]:
+    """Take labs away; returns the names of those that were there. Errors: TeardownError with everything that failed."""
+    gone, failures = [], []
+    for lab in labs:
+        paths = LabPaths(run_dir, lab)
+        with registry.locked(paths):
+            record = registry.read(paths)
+            if record is None:
+                continue
+            progress(Progress("down", f"taking down {lab}: {len(record.names)} namespaces"))
+            try:
+                _take_down(paths, record)
+            except TeardownError as error:
+                failures += error.errors
+            gone.append(lab)
+    if failures:
+        raise TeardownError(failures)
+    return gone
+
+
+def plan(scenario: Scenario, options: UpOptions) -> dict[str, Any]:
+    """What `up` would do, as data: the same code run to rest on the in-memory kernel under the virtual clock."""
+    from labnet.lab import planning  # late: only `plan` and `--dry-run` need it
+
+    return planning.plan(scenario, options.lab or scenario.name)
+
+
+# ---- up -------------------------------------------------------------------------------------------------------------------
+
+
+def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report) -> dict[str, Any]:
+    args = {"scenario": codec.to_document(scenario), "timeout": options.timeout_s}
+    result = client.call(paths.run_dir, paths.lab, "reconcile", args, lambda event: progress(_progress(event)))
+    return _finished(result)
+
+
+def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report) -> dict[str, Any]:
+    wanted = planned_namespaces(scenario, paths.lab)
+    for name in wanted:
+        if (NETNS_DIR / name).exists():
+            hint = f"'ip netns del {name}' if nobody needs it, or give the lab another name with --name"
+            raise OwnershipError(f"network namespace {name}", hint)
+    if paths.root.exists() and any(paths.root.iterdir()):
+        raise OwnershipError(f"directory {paths.root}", "it has no lab.json: look what it holds and remove it")
+    record = LabRecord(
+        lab=paths.lab, scenario=scenario.source or scenario.name, state="starting", started_s=time.time(),
+        namespaces=dict.fromkeys(wanted), nodes=len(scenario.nodes), pods=len(scenario.pods),
+    )
+    Registry(paths, record).write(record)
+    try:
+        return _finished(_run_process(scenario, paths, options, record, progress))
+    except InterruptedByUser:
+        progress(Progress("rollback", "interrupted: taking back what was made"))
+        _roll_back(paths)
+        raise
+    except LabnetError as error:
+        if error.exit_code != EXIT_TIMEOUT:
+            _roll_back(paths)
+        raise
+
+
+def _finished(result: Mapping[str, Any]) -> dict[str, Any]:
+    if result.get("waitingFor"):
+        lines = [f"{item['pod']}: {item['reason']}" for item in result["waitingFor"]]
+        hint = "the lab stays: 'labnet status' and 'labnet events' say more; 'labnet down' takes it away"
+        raise LabnetError("not Running in time: " + "; ".join(lines), hint, EXIT_TIMEOUT)
+    return dict(result["status"])
+
+
+def _run_process(scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, progress: Report) -> dict[str, Any]:
+    """Fork the lab's process and follow it until it is ready or has failed."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:  # open in the new process alone, so that its end is the end of the stream
+            pid = _fork_process(scenario, paths, options, record, ours, theirs)
+        with ours.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "progress" in message:
+                    progress(_progress(message["progress"]))
+                elif "error" in message:
+                    error = message["error"]
+                    raise LabnetError(error["message"], error.get("hint", ""), int(error.get("exitCode", 1)))
+                else:
+                    return dict(message["ready"])
+    raise LabnetError(f"the lab's process {pid} ended before the lab was up", f"what it said:\n{_tail(paths.log)}")
+
+
+def _fork_process(
+    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket
+) -> int:
+    """Fork twice: the lab's process has no terminal, no parent and none of our streams. Returns its pid.
+
+    Signals wait until the new process has written its pid into the registry and said so: from then on a rollback finds it.
+    """
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            if os.fork() != 0:
+                os._exit(0)
+            _become_process(scenario, paths, options, record, ours, theirs)
+        os.waitpid(child, 0)
+        theirs.close()
+        if not select.select([ours], [], [], STOP_S)[0]:
+            raise LabnetError("the lab's process did not start", f"{paths.log} may say why")
+        return int.from_bytes(ours.recv(PID_BYTES, socket.MSG_WAITALL), "big")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+
+
+def _become_process(
+    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket
+) -> None:
+    """The rest of the lab's process: never returns."""
+    status = 1
+    try:
+        ours.close()
+        log = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir("/")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        record = replace(record, pid=os.getpid(), pid_start=registry.process_start(os.getpid()))
+        Registry(paths, record).write(record)
+        theirs.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
+        from labnet.lab import process  # late: only the lab's process needs the whole lab
+
+        status = process.run(scenario, paths, record, options.timeout_s, theirs)
+    except BaseException:  # noqa: BLE001 - the last line of a process: whatever it was stands in the log
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def planned_namespaces(scenario: Scenario, lab: str) -> list[str]:
+    """Every namespace that `up` will make for this scenario."""
+    wanted = [names.vpc_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs)]
+    wanted += [names.igw_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs) if vpc.internet_gateway]
+    wanted += [names.internet_netns(lab)] if any(vpc.internet_gateway for vpc in scenario.vpcs) else []
+    wanted += [names.node_netns(lab, node.name) for node in scenario.nodes]
+    wanted += [names.pod_netns(lab, pod.namespace, pod.name) for pod in scenario.pods if not pod.host_network]
+    return wanted
+
+
+# ---- down -----------------------------------------------------------------------------------------------------------------
+
+
+def _roll_back(paths: LabPaths) -> None:
+    """Take back a half-made lab; a further Ctrl-C does not stop this."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        record = registry.read(paths)
+        if record is not None:
+            _take_down(paths, record)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _take_down(paths: LabPaths, record: LabRecord) -> None:
+    """End the lab's process and programs, remove its namespaces, then its files. Errors: TeardownError; the registry stays then."""
+    if registry.alive(record):
+        _end_process(record.pid)
+        record = registry.read(paths) or record
+    Registry(paths, record).write(replace(record, state="stopping", pid=0, pid_start=0))
+    _end_programs(paths.lab, record)
+    teardown.remove(record.names, str(NETNS_DIR), GONE_S)
+    shutil.rmtree(paths.root)
+    _reap()
+
+
+def _end_process(pid: int) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with os.fdopen(handle, "rb", closefd=True):
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], STOP_S)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            select.select([handle], [], [], STOP_S)
+
+
+def _end_programs(lab: str, record: LabRecord) -> None:
+    """End programs that labnet started for this lab: those with its mark in their environment, inside its namespaces."""
+    inodes = {inode for inode in record.names.values() if inode}
+    inodes |= {(NETNS_DIR / name).stat().st_ino for name in record.names if (NETNS_DIR / name).exists()}
+    mark = f"LABNET_LAB={lab}".encode()
+    handles = []
+    for pid in _pids():
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            continue
+        if pid != os.getpid() and _is_ours(pid, inodes, mark):
+            handles.append(handle)
+        else:
+            os.close(handle)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for handle in handles:
+            try:
+                signal.pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + 2.0
+        for handle in handles:
+            select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+    for handle in handles:
+        os.close(handle)
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208 - a flat list of names
+
+
+def _is_ours(pid: int, inodes: set[int], mark: bytes) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino in inodes and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _reap() -> None:
+    """Collect ended children: as PID 1 of a container the lab's process is ours to bury."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+# ---- small things ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM raise InterruptedByUser (in the main thread; elsewhere nothing changes)."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise InterruptedByUser(f"interrupted by {signal.Signals(number).name}")
+
+    try:
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: a library user has signals of their own
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _progress(event: Mapping[str, Any]) -> Progress:
+    return Progress(str(event["stage"]), str(event["text"]), int(event.get("done", 0)), int(event.get("total", 0)))
+
+
+def _tail(path: Path, lines: int = 12) -> str:
+    try:
+        return "\n".join(path.read_text().splitlines()[-lines:])
+    except OSError:
+        return "(nothing)"
+
+
+def find_labs(run_dir: Path, given: Sequence[str], every: bool) -> list[str]:
+    """Which labs a `down` means: those named, or all, or the only one. Errors: NotFoundError for a name that is not there."""
+    known = [entry.name for entry in registry.labs(run_dir)]
+    if every:
+        return known
+    for lab in given:
+        if lab not in known:
+            raise NotFoundError(f"no lab is named {lab}", f"running: {', '.join(known) or 'none'}")
+    return list(given) if given else [registry.resolve(run_dir, None)]

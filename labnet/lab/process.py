@@ -1,0 +1,120 @@
+"""The lab's process: one thread, one loop, from `up` to `down`.
+
+It brings the lab up under virtual time, tells the waiting command, lets time run, and serves the control socket until it
+is ended. Ending it takes nothing away: the data plane is in the kernel, and `down` removes what the registry lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from labnet.errors import EXIT_INTERRUPTED, LabnetError
+from labnet.kernel.door import LinuxKernel
+from labnet.lab.control import ControlServer
+from labnet.lab.paths import LabPaths
+from labnet.lab.registry import LabRecord, Registry
+from labnet.lab.store import SqliteStore
+from labnet.lab.verbs import Verbs
+from labnet.lab.world import World
+from labnet.model.scenario import Scenario
+from labnet.sim.clock import LabClock, new_event_loop
+
+
+def log(text: str) -> None:
+    """A line for the lab's log, which is where this process's standard error goes."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    sys.stderr.write(f"{stamp} {text.rstrip()}\n")
+    sys.stderr.flush()
+
+
+def run(scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float, caller: socket.socket) -> int:
+    """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
+    clock = LabClock()
+    loop = new_event_loop(clock)
+    store = SqliteStore(paths.store)
+    registry = Registry(paths, replace(record, pid=os.getpid()))
+    try:
+        return loop.run_until_complete(_live(scenario, paths, registry, store, clock, timeout_s, _Caller(caller)))
+    finally:
+        store.close()
+        loop.close()
+
+
+class _Caller:
+    """The command that waits for us; it may be gone at any time, which is no reason to stop."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock: socket.socket | None = sock
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """One line."""
+        if self._sock is None:
+            return
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.leave()
+
+    def progress(self, stage: str, text: str, done: int = 0, total: int = 0) -> None:
+        """One step of `up`."""
+        self.tell({"progress": {"stage": stage, "text": text, "done": done, "total": total}})
+
+    def leave(self) -> None:
+        """Say no more."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+async def _live(
+    scenario: Scenario, paths: LabPaths, registry: Registry, store: SqliteStore, clock: LabClock, timeout_s: float, caller: _Caller
+) -> int:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    world = World(scenario, registry.record.lab, LinuxKernel(), clock, store, paths=paths, registry=registry, log=log)
+    control = ControlServer(Verbs(world).table(), log)
+    try:
+        await control.start(paths.control)
+        up = loop.create_task(world.bring_up(timeout_s, caller.progress))
+        stop = loop.create_task(stopped.wait())
+        await asyncio.wait({up, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not up.done():
+            up.cancel()
+            await asyncio.wait({up})
+            return EXIT_INTERRUPTED
+        caller.tell({"ready": _ready(up.result(), world, registry)})
+        clock.go_real(scenario.time_factor)
+        caller.leave()
+        world.load_the_rest()
+        await stop
+        return 0
+    except LabnetError as error:
+        caller.tell({"error": {"message": error.message, "hint": error.hint, "exitCode": error.exit_code}})
+        log(f"{error.message} ({error.hint})")
+        return 1
+    except Exception as error:  # noqa: BLE001 - a fault of ours: logged whole, told in one line
+        log(traceback.format_exc())
+        caller.tell({"error": {"message": f"{type(error).__name__}: {error}", "hint": "a fault of labnet; please report it", "exitCode": 1}})
+        return 1
+    finally:
+        await control.stop()
+        with contextlib.suppress(LabnetError):
+            await world.stop()
+
+
+def _ready(waiting: list[dict[str, str]], world: World, registry: Registry) -> dict[str, Any]:
+    registry.write(replace(registry.record, state="running"))
+    return {"status": world.status(), "waitingFor": waiting}

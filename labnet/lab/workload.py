@@ -1,0 +1,191 @@
+"""What runs in pods and in the Internet: built-in servers on sockets opened inside their namespaces, and real programs.
+
+A pod needs no process: a listening socket opened in its namespace stays there, so one process serves thousands of pods.
+Sockets are opened when the pod starts (clients queue at once); the HTTP library is loaded after `up` and answers then.
+Every HTTP answer says who asked and who answers, as one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from labnet.errors import KernelError
+from labnet.model.cluster import ContainerSpec, PodView
+from labnet.ports import Kernel
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+DEFAULT_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
+BACKLOG = 128
+UDP_BYTES = 65_535
+
+
+@dataclass(slots=True)
+class Served:
+    """What one owner (a pod, the Internet) has open."""
+
+    owner: str
+    netns: str
+    sockets: list[socket.socket] = field(default_factory=list)
+    servers: list[asyncio.AbstractServer] = field(default_factory=list)
+    readers: list[socket.socket] = field(default_factory=list)
+    programs: list[asyncio.Task[None]] = field(default_factory=list)
+    pids: set[int] = field(default_factory=set)
+
+
+Spawn = Callable[[str, tuple[str, ...], Mapping[str, str]], int]
+"""Start a program in a namespace with its view: (netns, argv, environment) → pid."""
+
+
+class Workloads:
+    """Starts and stops what pods run. `spawn` starts a real program and returns its pid."""
+
+    def __init__(self, lab: str, kernel: Kernel, spawn: Spawn, log: Callable[[str], None]) -> None:
+        self._lab, self._kernel, self._spawn, self._log = lab, kernel, spawn, log
+        self._served: dict[str, Served] = {}
+        self._waiting: list[tuple[Served, socket.socket]] = []
+        self._http: ModuleType | None = None
+
+    def start_pod(self, pod: PodView, netns: str) -> None:
+        """Open the servers and start the programs of a pod. Errors: KernelError (a port is taken by another container)."""
+        if not pod.containers:
+            self.serve(pod.key, netns, DEFAULT_PORTS)
+        for container in pod.containers:
+            self._start_container(pod, netns, container)
+
+    def serve(self, owner: str, netns: str, ports: Iterable[tuple[str, int]]) -> None:
+        """Open (protocol, port) pairs in a namespace for an owner."""
+        served = self._served.setdefault(owner, Served(owner, netns))
+        for protocol, port in ports:
+            self._open(served, protocol, port)
+
+    def stop(self, owner: str) -> None:
+        """Close what an owner has open and end its programs, by pid."""
+        served = self._served.pop(owner, None)
+        if served is None:
+            return
+        self._waiting = [item for item in self._waiting if item[0] is not served]
+        loop = asyncio.get_running_loop()
+        for reader in served.readers:
+            loop.remove_reader(reader)
+        for server in served.servers:
+            server.close()
+        for sock in served.sockets:
+            sock.close()
+        for task in served.programs:
+            task.cancel()
+        for pid in served.pids:
+            _end(pid)
+
+    def stop_all(self) -> None:
+        """Close everything."""
+        for owner in list(self._served):
+            self.stop(owner)
+
+    async def answer(self) -> None:
+        """Load the HTTP library and begin to answer on what is open; from now on at once."""
+        if self._http is None:
+            self._http = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
+        waiting, self._waiting = self._waiting, []
+        for served, sock in waiting:
+            await self._attach(served, sock)
+
+    # ---- inside -----------------------------------------------------------------------------------------------------------
+
+    def _start_container(self, pod: PodView, netns: str, container: ContainerSpec) -> None:
+        if container.command:
+            served = self._served.setdefault(pod.key, Served(pod.key, netns))
+            pid = self._spawn(netns, container.command, {"LABNET_LAB": self._lab, "HOSTNAME": pod.name})
+            served.pids.add(pid)
+            served.programs.append(asyncio.get_running_loop().create_task(self._reap(served, pid, container)))
+        else:
+            self.serve(pod.key, netns, container.serve or DEFAULT_PORTS)
+
+    async def _reap(self, served: Served, pid: int, container: ContainerSpec) -> None:
+        status = await asyncio.to_thread(_wait, pid)
+        served.pids.discard(pid)
+        self._log(f"container {container.name} of {served.owner} ended: {status}")
+
+    def _open(self, served: Served, protocol: str, port: int) -> None:
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        sock = self._kernel.open_socket(served.netns, socket.AF_INET, kind)
+        served.sockets.append(sock)
+        sock.setblocking(False)
+        try:
+            if protocol == "tcp":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_PKTINFO", 8), 1)
+            sock.bind(("0.0.0.0", port))
+            if protocol == "tcp":
+                sock.listen(BACKLOG)
+        except OSError as error:
+            raise KernelError("bind", served.netns, f"{protocol} port {port} for {served.owner}", error.errno or 0) from error
+        loop = asyncio.get_running_loop()
+        if protocol == "udp":
+            loop.add_reader(sock, _echo, sock)
+            served.readers.append(sock)
+        elif self._http is None:
+            self._waiting.append((served, sock))
+        else:
+            served.programs.append(loop.create_task(self._attach(served, sock)))
+
+    async def _attach(self, served: Served, sock: socket.socket) -> None:
+        assert self._http is not None
+        server = self._http.Server(functools.partial(self._respond, served.owner), access_log=None)
+        served.servers.append(await asyncio.get_running_loop().create_server(server, sock=sock))
+
+    async def _respond(self, owner: str, request: web.BaseRequest) -> web.StreamResponse:
+        assert self._http is not None
+        transport = request.transport
+        asker = transport.get_extra_info("peername") if transport else None
+        here = transport.get_extra_info("sockname") if transport else None
+        body = {
+            "you": asker[0] if asker else "", "yourPort": asker[1] if asker else 0,
+            "me": owner, "address": here[0] if here else "", "port": here[1] if here else 0, "path": request.path,
+        }
+        answer: web.StreamResponse = self._http.Response(text=json.dumps(body) + "\n", content_type="application/json")
+        return answer
+
+
+def _echo(sock: socket.socket) -> None:
+    """Send a datagram back, from the address that it was sent to (a namespace may have several)."""
+    try:
+        data, ancillary, _flags, asker = sock.recvmsg(UDP_BYTES, socket.CMSG_SPACE(12))
+        reply = [(level, kind, b"\0\0\0\0" + payload[4:8] + b"\0\0\0\0") for level, kind, payload in ancillary]
+        sock.sendmsg([data], reply, 0, asker)
+    except OSError:
+        pass  # an ICMP error of an earlier answer, or nobody there any more
+
+
+def _wait(pid: int) -> str:
+    try:
+        _pid, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return "gone"
+    return f"exit {os.waitstatus_to_exitcode(status)}"
+
+
+def _end(pid: int) -> None:
+    """TERM through a pidfd, so that a reused pid is never hit; the namespace's end takes what is left."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)

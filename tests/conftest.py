@@ -1,0 +1,31 @@
+"""What every test may ask for; kernel tests skip, and say so, where namespaces cannot be made."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import pytest
+
+
+def _can_unshare() -> bool:
+    """Try it in a thread of its own: the test process itself stays where it is."""
+    answer: list[bool] = []
+
+    def work() -> None:
+        answer.append(ctypes.CDLL(None, use_errno=True).unshare(0x40000000) == 0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return answer[0]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not any(item.get_closest_marker("kernel") for item in items) or (os.geteuid() == 0 and _can_unshare()):
+        return
+    skip = pytest.mark.skip(reason="needs root and the right to make network namespaces")
+    for item in items:
+        if item.get_closest_marker("kernel"):
+            item.add_marker(skip)
