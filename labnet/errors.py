@@ -15,6 +15,7 @@
     ├─ ImdsError(status)                      a metadata path that answers 404 or 401
     ├─ IpamError                              ├─ PoolExhausted ├─ UnknownAttachment ├─ BadCheckpoint
     ├─ CniError(number, message, details)     numbers of the CNI text; a plugin's own from 100
+    ├─ KubeError(reason, message)             Kubernetes' own word: AlreadyExists, Conflict, Expired
     ├─ TraceError(lost)
     ├─ DriftError(changes)
     └─ TeardownError(errors)                  all failures of a tear-down, none hidden
@@ -156,6 +157,14 @@ class CniError(LabnetError):
     def __init__(self, number: int, message: str, details: str = "") -> None:
         super().__init__(message)
         self.number, self.details = number, details
+
+
+class KubeError(LabnetError):
+    """A write or a watch that the object store refuses; `reason` is Kubernetes' own word: AlreadyExists, Conflict, Expired."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TraceError(LabnetError):

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from labnet.model.netstate import Batch, Change, KernelState, Slice
+from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Slice
 
 
 class Clock(Protocol):
@@ -117,6 +117,9 @@ class Kernel(Protocol):
     def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
         """Read a namespace back; of the sysctls those asked for (paths as in Sysctl)."""
 
+    def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
+        """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
+
     def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
         """Ask the kernel where it would send a packet."""
 
@@ -146,6 +149,12 @@ class Slices(Protocol):
 
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
+
+    def assume(self, netns: str, part: Slice) -> None:
+        """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""
+
+    def drop(self, netns: str) -> None:
+        """Forget all claims of a namespace that is gone; nothing is applied. Unknown is fine."""
 
 
 __all__ = [

@@ -381,7 +381,9 @@ class NftElement:
 
     `types` are nft's type names of the parts, then of the value where there is one, so that the door can encode it:
     ifname, ipv4_addr, ether_addr, inet_service, inet_proto, mark, verdict (value "jump NAME").
-    An interval set's element is a prefix with mask in its only field.
+    An interval set's element is a prefix with mask in its only field. With `ranges` the set is a concatenation with
+    ``flags interval``: each part is one value, a prefix (ipv4_addr) or ``low-high``; marks and class ids stand there in
+    network byte order, because nft swaps what it looks up in such a set. Further types there: classid ("1:2", hexadecimal).
     """
 
     kind: ClassVar[str] = "nft-element"
@@ -391,6 +393,7 @@ class NftElement:
     types: tuple[str, ...]
     value: str | None = None
     family: str = "inet"
+    ranges: bool = False
     derived: ClassVar[bool] = False
 
     @property

@@ -1,0 +1,159 @@
+"""What the verbs ask of the rest of labnet, in one place: imported late, and replaced as a whole in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from labnet.lab.lifecycle import Progress
+    from labnet.lab.scenario_file import BuiltIn
+    from labnet.model.scenario import Scenario
+
+OnEvent = Callable[[dict[str, Any]], None]
+Report = Callable[["Progress"], None]
+
+
+class Backend(Protocol):
+    """The functions of labnet that verbs call. Documents have the shapes of the project's interfaces."""
+
+    def load(self, source: str, overrides: Sequence[str] = ()) -> Scenario:
+        """A scenario from a file, a built-in name or `-`. Errors: ScenarioError."""
+
+    def built_ins(self) -> list[BuiltIn]:
+        """The scenarios that come with labnet."""
+
+    def scenario_text(self, name: str) -> str:
+        """The text of a scenario file, as it is."""
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of scenario files."""
+
+    def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
+        """Bring a lab up, or make a running one what the scenario says; its status."""
+
+    def hold(self, status: Mapping[str, Any], run_dir: Path, progress: Report) -> None:
+        """Stay until a signal, then take the lab down."""
+
+    def find_labs(self, run_dir: Path, given: Sequence[str], every: bool) -> list[str]:
+        """The labs that a `down` means. Errors: NotFoundError."""
+
+    def down(self, labs: Sequence[str], run_dir: Path, progress: Report) -> list[str]:
+        """Take labs away; the names of those that were there."""
+
+    def plan(self, scenario: Scenario, run_dir: Path, lab: str | None) -> dict[str, Any]:
+        """The Plan document of a scenario."""
+
+    def labs(self, run_dir: Path) -> list[dict[str, Any]]:
+        """Every lab: name, state, scenario, pid, started, nodes, pods."""
+
+    def resolve(self, run_dir: Path, lab: str | None) -> str:
+        """The lab that a verb means. Errors: NotFoundError, UsageError."""
+
+    def call(self, run_dir: Path, lab: str, verb: str, args: Mapping[str, Any], on_event: OnEvent | None = None) -> dict[str, Any]:
+        """Ask a running lab."""
+
+    def check(self, run_dir: Path, word: str | None, lab: str | None, progress: Report) -> dict[str, Any]:
+        """The CheckReport of a running lab, or of a scenario that is brought up for it and taken down again."""
+
+    def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Sequence[str]) -> int:
+        """Run a program in a target; does not return, or returns the program's exit code."""
+
+    def probe(self) -> list[dict[str, Any]]:
+        """What the machine can do: name, ok, detail, hint of each thing tried."""
+
+
+class LabBackend:
+    """The real thing; every import happens when it is needed."""
+
+    def load(self, source: str, overrides: Sequence[str] = ()) -> Scenario:
+        """A scenario from a file, a built-in name or `-`."""
+        from labnet.lab import scenario_file
+
+        return scenario_file.load(source, overrides=overrides)
+
+    def built_ins(self) -> list[BuiltIn]:
+        """The scenarios that come with labnet."""
+        from labnet.lab import scenario_file
+
+        return scenario_file.built_ins()
+
+    def scenario_text(self, name: str) -> str:
+        """The text of a scenario file."""
+        from labnet.lab import scenario_file
+
+        return scenario_file.read_text(name)[0]
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of scenario files."""
+        from labnet.lab import scenario_schema
+
+        return scenario_schema.schema()
+
+    def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
+        """Bring a lab up."""
+        from labnet.lab import lifecycle
+
+        return lifecycle.up(scenario, lifecycle.UpOptions(run_dir=run_dir, lab=lab, timeout_s=timeout_s), progress)
+
+    def hold(self, status: Mapping[str, Any], run_dir: Path, progress: Report) -> None:
+        """Stay until a signal, then take the lab down."""
+        from labnet.lab import lifecycle
+
+        lifecycle.hold(status, lifecycle.UpOptions(run_dir=run_dir, wait=True), progress)
+
+    def find_labs(self, run_dir: Path, given: Sequence[str], every: bool) -> list[str]:
+        """The labs that a `down` means."""
+        from labnet.lab import lifecycle
+
+        return lifecycle.find_labs(run_dir, given, every)
+
+    def down(self, labs: Sequence[str], run_dir: Path, progress: Report) -> list[str]:
+        """Take labs away."""
+        from labnet.lab import lifecycle
+
+        return lifecycle.down(labs, run_dir, progress)
+
+    def plan(self, scenario: Scenario, run_dir: Path, lab: str | None) -> dict[str, Any]:
+        """The Plan document of a scenario."""
+        from labnet.lab import lifecycle
+
+        return lifecycle.plan(scenario, lifecycle.UpOptions(run_dir=run_dir, lab=lab))
+
+    def labs(self, run_dir: Path) -> list[dict[str, Any]]:
+        """Every lab."""
+        from labnet.lab import registry
+
+        return [asdict(entry) for entry in registry.labs(run_dir)]
+
+    def resolve(self, run_dir: Path, lab: str | None) -> str:
+        """The lab that a verb means."""
+        from labnet.lab import registry
+
+        return registry.resolve(run_dir, lab)
+
+    def call(self, run_dir: Path, lab: str, verb: str, args: Mapping[str, Any], on_event: OnEvent | None = None) -> dict[str, Any]:
+        """Ask a running lab."""
+        from labnet.lab import client
+
+        return client.call(run_dir, lab, verb, args, on_event)
+
+    def check(self, run_dir: Path, word: str | None, lab: str | None, progress: Report) -> dict[str, Any]:
+        """The CheckReport of a lab or scenario."""
+        from labnet.lab import check_run
+
+        return check_run.check(run_dir, word, lab, progress)
+
+    def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Sequence[str]) -> int:
+        """Run a program in a target."""
+        from labnet.lab import execute
+
+        return execute.exec_in_target(run_dir, lab, target, argv)
+
+    def probe(self) -> list[dict[str, Any]]:
+        """What the machine can do."""
+        from labnet.kernel import preflight
+
+        return [asdict(item) for item in preflight.probe()]

@@ -1,0 +1,93 @@
+"""Where words go: data to stdout, everything else to stderr; tables plain, or through rich on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+_STYLES = {
+    "Running": "green", "running": "green", "ok": "green", "Pending": "yellow", "starting": "yellow", "stopping": "yellow",
+    "Failed": "red", "dead": "red", "missing": "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows of text; `title` stands above where a document has several tables."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+
+
+def color_wanted(stream: TextIO) -> bool:
+    """Colours only on a terminal, and never with NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def data(text: str) -> None:
+    """Data, on stdout."""
+    click.echo(text)
+
+
+def print_document(
+    document: Mapping[str, Any], output: str, tables: Callable[[bool], Sequence[Table]] | None = None,
+    names: Callable[[], Sequence[str]] | None = None,
+) -> None:
+    """A document as `-o` asks: json, yaml, name, or its tables (`tables` is told whether wide ones are wanted)."""
+    if output == "json":
+        data(json.dumps(document, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml  # late: only this format needs it
+
+        data(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True).rstrip())
+    elif output == "name" and names is not None:
+        for name in names():
+            data(name)
+    elif tables is not None:
+        print_tables(tables(output == "wide"))
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Tables one below the other, on stdout."""
+    shown = [table for table in tables if table.rows]
+    for number, table in enumerate(shown):
+        if number:
+            data("")
+        if table.title:
+            data(table.title)
+        if sys.stdout.isatty():
+            _print_rich(table)
+        else:
+            data(plain(table))
+
+
+def plain(table: Table) -> str:
+    """A table as aligned text; nothing is cut, no blanks at the ends of lines."""
+    widths = [max(len(row[n]) for row in (table.columns, *table.rows)) for n in range(len(table.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (table.columns, *table.rows)]
+    return "\n".join(lines)
+
+
+def _print_rich(table: Table) -> None:
+    from rich.console import Console  # late: pipes and scripts need none of it
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in table.columns:
+        drawn.add_column(column, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(file=sys.stdout, highlight=False, no_color=not color_wanted(sys.stdout)).print(drawn)

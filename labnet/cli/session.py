@@ -1,0 +1,96 @@
+"""What every verb knows: where labs live, which lab is meant, how to print; and the options that set it, shared by all verbs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from labnet.cli.backend import Backend, LabBackend
+
+FORMATS = ("table", "wide", "json", "yaml", "name")
+DEFAULT_RUN_DIR = "/run/labnet"
+_DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Session:
+    """One command: `output` is what `-o` said, None where it was not given."""
+
+    backend: Backend = field(default_factory=LabBackend)
+    run_dir: Path = Path(DEFAULT_RUN_DIR)
+    lab: str | None = None
+    output: str | None = None
+    debug: bool = False
+
+    def the_lab(self) -> str:
+        """The lab that is meant. Errors: NotFoundError, UsageError."""
+        return self.backend.resolve(self.run_dir, self.lab)
+
+    def format(self, *known: str) -> str:
+        """The format to print in, one of `known`, the first where none was asked for. Errors: click's usage error."""
+        if self.output is None:
+            return known[0]
+        if self.output not in known:
+            raise click.UsageError(f"-o {self.output} is not there for this verb; it prints {', '.join(known)}", click.get_current_context())
+        return self.output
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def session_options(function: Function) -> Function:
+    """Give a verb `--lab`, `-o` and `--debug`, so that they may stand before or behind its name."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+        if value is not None and value is not False:
+            setattr(context.ensure_object(Session), name, value)
+        return value
+
+    return callback
+
+
+def _lab_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    session = context.find_object(Session) or Session()
+    return [str(lab["name"]) for lab in session.backend.labs(session.run_dir) if str(lab["name"]).startswith(incomplete)]
+
+
+def _scenario_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    session = context.find_object(Session) or Session()
+    names: list[Any] = [item.name for item in session.backend.built_ins() if item.name.startswith(incomplete)]
+    return [click.shell_completion.CompletionItem(name) for name in names] or [click.shell_completion.CompletionItem(incomplete, type="file")]
+
+
+_OPTIONS = (
+    click.option(
+        "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
+        help="Which lab; needed where several run. Also LABNET_LAB.",
+    ),
+    click.option(
+        "-o", "--output", "_output", type=click.Choice(FORMATS), expose_value=False, callback=_remember("output"),
+        help="How to print.",
+    ),
+    click.option("--debug", "_debug", is_flag=True, expose_value=False, callback=_remember("debug"), help="Show a traceback when something fails."),
+)
+
+complete_labs = _lab_names
+complete_scenarios = _scenario_names
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    """An option's callback: a length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds."""
+    found = _DURATION_RE.fullmatch(value.strip())
+    if found is None or not any(found.groups()):
+        raise click.BadParameter(f"{value!r} is no duration; say 90s, 2m or 1h30m")
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000

@@ -1,0 +1,89 @@
+"""What a runtime remembers of each ADD until its DEL: on disk in the node's folder, or in memory for a plan."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+KIND = "cniCacheV1"
+
+
+class Results(Protocol):
+    """Remembered results, by the attachment's file name ``network-container id-interface``."""
+
+    def write(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Remember one ADD."""
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What was remembered, or None."""
+
+    def remove(self, key: str) -> None:
+        """Forget; unknown is fine."""
+
+
+class MemoryResults:
+    """In memory."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Mapping[str, Any]] = {}
+
+    def write(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Remember one ADD."""
+        self._entries[key] = entry
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What was remembered, or None."""
+        entry = self._entries.get(key)
+        return dict(entry) if entry is not None else None
+
+    def remove(self, key: str) -> None:
+        """Forget."""
+        self._entries.pop(key, None)
+
+
+class FileResults:
+    """One file each, in the node's stand-in for /var/lib/cni/results; the directory is made on first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Remember one ADD. Errors: OSError."""
+        text = json.dumps(entry, separators=(",", ":"))
+        try:
+            (self._directory / key).write_text(text)
+        except FileNotFoundError:
+            self._directory.mkdir(parents=True)
+            (self._directory / key).write_text(text)
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What was remembered; None also when the file is damaged, as if it had never been."""
+        try:
+            entry = json.loads((self._directory / key).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return entry if isinstance(entry, dict) and entry.get("kind") == KIND else None
+
+    def remove(self, key: str) -> None:
+        """Forget."""
+        (self._directory / key).unlink(missing_ok=True)
+
+
+def entry_of(
+    *, container_id: str, config: bytes, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
+    result: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One entry in the shape that CNI runtimes share. Source: docs/sources.md#cni-contract."""
+    entry: dict[str, Any] = {
+        "kind": KIND, "containerId": container_id, "config": base64.b64encode(config).decode(), "ifName": ifname, "networkName": network,
+        "netns": netns,
+    }
+    pairs = [pair.partition("=") for pair in args.split(";")] if args else []
+    if pairs:
+        entry["cniArgs"] = [[key, value] for key, _equals, value in pairs]
+    if capabilities:
+        entry["capabilityArgs"] = dict(capabilities)
+    return {**entry, "result": result}

@@ -1,0 +1,240 @@
+"""The nftables side of the fabric: tables, names of sets, comments of counters (pure).
+
+What is in a table's body is the same in every lab; all that differs (ports, addresses, groups, ranges) are elements of
+the named sets, so that a change is one batch of elements and never a program. The bodies were tried with nft 1.0.6.
+
+A packet's way through the VPC's namespace, and what its mark says on it::
+
+    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet
+    ip prerouting -310             source check, gateways
+    iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
+    routing                        /32 to a port, default to a gateway, blackholes
+    ip forward 0                   security groups                   mark = sender's groups, priority = receiver's
+    ip postrouting -160            destination check
+    iptables mangle -150           TTL 255 put back
+    netdev out_PORT → chain `out`  MAC of the sender's ENI           mark = the port's subnet
+
+Source: docs/sources.md#fabric
+"""
+
+from __future__ import annotations
+
+from labnet.model.netstate import IptRule, NftTable
+
+ROUTER_MAC = "0e:00:00:00:00:01"
+"""The MAC of the VPC's router: one per fabric, the same on every port."""
+
+IMDS_ADDRESS = "169.254.169.254"
+EC2_API_ADDRESS = "169.254.169.200"
+SERVICES = (IMDS_ADDRESS, EC2_API_ADDRESS)
+"""Addresses of the fabric itself that every port reaches; no security group filters them."""
+
+TABLE = "vpc"
+GATEWAY_TABLE = "igw"
+
+# sets and maps of table `ip vpc`
+ENI_ADDRESS = "eni_address"  # ifname . ipv4_addr: the addresses of the ENI behind a port
+NO_CHECK = "nocheck"  # ifname: ports whose source/dest check is off
+GATEWAYS = "gateways"  # ifname: ports of gateways
+VPC_CIDRS = "vpc_cidrs"  # ipv4_addr, intervals
+SERVICE_ADDRESS = "services"  # ipv4_addr
+PORT_ROUTER = "port_router"  # ifname : ipv4_addr: the router of the port's subnet
+PORT_SENDER = "port_sender"  # ifname : mark: the groups of a port when it sends
+PORT_RECEIVER = "port_receiver"  # ifname : classid: the same when it receives
+SG_EGRESS = "sg_egress"  # mark . inet_proto . inet_service . ipv4_addr: sender's groups, destination
+SG_INGRESS = "sg_ingress"  # classid . inet_proto . inet_service . ipv4_addr: receiver's groups, source
+SG_EGRESS_GROUPS = "sg_egress_groups"  # mark . classid . inet_proto . inet_service: sender's and receiver's groups
+SG_INGRESS_GROUPS = "sg_ingress_groups"  # the same four, for the receiver's rules
+
+# sets and maps of table `netdev vpc`
+PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
+PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
+MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
+MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
+
+# maps of table `ip igw`
+TO_PRIVATE = "to_private"  # ipv4_addr : ipv4_addr
+TO_PUBLIC = "to_public"  # ipv4_addr : ipv4_addr
+
+CHAIN_IN, CHAIN_OUT = "in", "out"
+
+DROP_SOURCE_MAC = "layer 2: source MAC"
+DROP_DESTINATION_MAC = "layer 2: destination MAC"
+DROP_PROTOCOL = "layer 2: neither IPv4 nor ARP"
+DROP_ARP_REPLY = "arp: not a request"
+DROP_ARP_SENDER = "arp: sender"
+DROP_ARP_UNKNOWN = "arp: no such address in the subnet"
+DROP_SOURCE = "source/dest check"
+DROP_DESTINATION = "source/dest check: destination"
+DROP_SPOOFED = "gateway: source inside the VPC"
+DROP_TRANSIT = "gateway: destination outside the VPC"
+DROP_ROUTER = "the VPC router answers nothing"
+DROP_EGRESS = "security group: egress"
+DROP_INGRESS = "security group: ingress"
+DROP_IGW_SPOOFED = "internet gateway: source inside the VPC"
+DROP_IGW_FOREIGN = "internet gateway: source outside the VPC"
+DROP_IGW_UNKNOWN = "internet gateway: no such public address"
+DROP_IGW_UNMAPPED = "internet gateway: no public address"
+
+TTL_255_BIT = 0x80000000
+LEG_TIMEOUT = "1h"
+"""How long a leg that no packet refreshes is remembered; then the flow is judged by rule again."""
+
+_NETDEV_BODY = f"""
+  map {PORT_SUBNET} {{ type ifname : mark; }}
+  set {PORT_MAC} {{ type ifname . ether_addr; }}
+  map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
+  set {MAPPED} {{ type mark . ipv4_addr . ether_addr; }}
+  chain ask {{
+    arp operation != request counter drop comment "{DROP_ARP_REPLY}"
+    iifname . arp saddr ether != @{PORT_MAC} counter drop comment "{DROP_ARP_SENDER}"
+    arp saddr ip != 0.0.0.0 meta mark . arp saddr ip . arp saddr ether != @{MAPPED} counter drop comment "{DROP_ARP_SENDER}"
+    meta mark . arp daddr ip != @{MAPPING} counter drop comment "{DROP_ARP_UNKNOWN}"
+    ether daddr {{ ff:ff:ff:ff:ff:ff, {ROUTER_MAC} }} accept
+    meta mark . arp daddr ip . ether daddr @{MAPPED} meta pkttype set host accept
+    counter drop comment "{DROP_DESTINATION_MAC}"
+  }}
+  chain {CHAIN_IN} {{
+    iifname . ether saddr != @{PORT_MAC} counter drop comment "{DROP_SOURCE_MAC}"
+    meta mark set iifname map @{PORT_SUBNET}
+    ether type arp goto ask
+    ether type != ip counter drop comment "{DROP_PROTOCOL}"
+    ether daddr {ROUTER_MAC} accept
+    meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host accept
+    ether daddr ff:ff:ff:ff:ff:ff ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    counter drop comment "{DROP_DESTINATION_MAC}"
+  }}
+  chain {CHAIN_OUT} {{
+    meta mark set oifname map @{PORT_SUBNET}
+    ether type ip ether saddr set meta mark . ip saddr map @{MAPPING} accept
+    ether type ip accept
+    ether type != arp drop
+    arp operation reply ether saddr set meta mark . arp saddr ip map @{MAPPING}
+    arp operation reply arp saddr ether set meta mark . arp saddr ip map @{MAPPING}
+  }}
+"""
+
+_IP_BODY = f"""
+  set {ENI_ADDRESS} {{ type ifname . ipv4_addr; }}
+  set {NO_CHECK} {{ type ifname; }}
+  set {GATEWAYS} {{ type ifname; }}
+  set {VPC_CIDRS} {{ type ipv4_addr; flags interval; }}
+  set {SERVICE_ADDRESS} {{ type ipv4_addr; }}
+  map {PORT_ROUTER} {{ type ifname : ipv4_addr; }}
+  map {PORT_SENDER} {{ type ifname : mark; }}
+  map {PORT_RECEIVER} {{ type ifname : classid; }}
+  set {SG_EGRESS} {{ type mark . inet_proto . inet_service . ipv4_addr; flags interval; }}
+  set {SG_INGRESS} {{ type classid . inet_proto . inet_service . ipv4_addr; flags interval; }}
+  set {SG_EGRESS_GROUPS} {{ type mark . classid . inet_proto . inet_service; flags interval; }}
+  set {SG_INGRESS_GROUPS} {{ type mark . classid . inet_proto . inet_service; flags interval; }}
+  set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
+  chain prerouting {{ type filter hook prerouting priority -310; policy accept;
+    iifname . ip saddr @{ENI_ADDRESS} accept
+    iifname "lo" accept
+    iifname @{GATEWAYS} goto from_gateway
+    iifname @{NO_CHECK} accept
+    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    counter drop comment "{DROP_SOURCE}"
+  }}
+  chain from_gateway {{
+    ip saddr @{VPC_CIDRS} counter drop comment "{DROP_SPOOFED}"
+    ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_TRANSIT}"
+  }}
+  chain input {{ type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ip daddr @{SERVICE_ADDRESS} accept
+    udp sport 68 udp dport 67 accept
+    counter drop comment "{DROP_ROUTER}"
+  }}
+  chain output {{ type filter hook output priority -160; policy accept;
+    ip saddr != @{SERVICE_ADDRESS} icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
+  }}
+  chain postrouting {{ type filter hook postrouting priority -160; policy accept;
+    oifname . ip daddr @{ENI_ADDRESS} accept
+    oifname "lo" accept
+    oifname @{GATEWAYS} accept
+    oifname @{NO_CHECK} accept
+    ip daddr 255.255.255.255 udp sport 67 udp dport 68 accept
+    counter drop comment "{DROP_DESTINATION}"
+  }}
+  chain leg {{
+    update @legs {{ iifname . oifname . ct id }}
+    update @legs {{ oifname . iifname . ct id }}
+  }}
+  chain allowed {{
+    iifname @{NO_CHECK} jump leg
+    oifname @{NO_CHECK} jump leg
+    accept
+  }}
+  chain egress {{
+    meta l4proto {{ tcp, udp }} meta mark . meta l4proto . th dport . ip daddr @{SG_EGRESS} return
+    meta l4proto {{ tcp, udp }} meta mark . meta priority . meta l4proto . th dport @{SG_EGRESS_GROUPS} return
+    meta l4proto != {{ tcp, udp }} meta mark . meta l4proto . th sport . ip daddr @{SG_EGRESS} return
+    meta l4proto != {{ tcp, udp }} meta mark . meta priority . meta l4proto . th sport @{SG_EGRESS_GROUPS} return
+    counter drop comment "{DROP_EGRESS}"
+  }}
+  chain ingress {{
+    meta l4proto {{ tcp, udp }} meta priority . meta l4proto . th dport . ip saddr @{SG_INGRESS} return
+    meta l4proto {{ tcp, udp }} meta mark . meta priority . meta l4proto . th dport @{SG_INGRESS_GROUPS} return
+    meta l4proto != {{ tcp, udp }} meta priority . meta l4proto . th sport . ip saddr @{SG_INGRESS} return
+    meta l4proto != {{ tcp, udp }} meta mark . meta priority . meta l4proto . th sport @{SG_INGRESS_GROUPS} return
+    counter drop comment "{DROP_INGRESS}"
+  }}
+  chain gates {{
+    meta mark set 0
+    meta priority set 0
+    meta mark set iifname map @{PORT_SENDER}
+    meta priority set oifname map @{PORT_RECEIVER}
+    iifname != @{GATEWAYS} jump egress
+    oifname != @{GATEWAYS} jump ingress
+  }}
+  chain keep_255 {{
+    jump gates
+    meta mark set {TTL_255_BIT:#x}
+    goto allowed
+  }}
+  chain forward {{ type filter hook forward priority 0; policy drop;
+    ct state established,related iifname != @{NO_CHECK} oifname != @{NO_CHECK} accept
+    ct state related accept
+    ct state established iifname . oifname . ct id @legs goto allowed
+    meta mark >= {TTL_255_BIT:#x} goto keep_255
+    jump gates
+    goto allowed
+  }}
+"""
+
+_GATEWAY_BODY = f"""
+  set {VPC_CIDRS} {{ type ipv4_addr; flags interval; }}
+  map {TO_PRIVATE} {{ type ipv4_addr : ipv4_addr; }}
+  map {TO_PUBLIC} {{ type ipv4_addr : ipv4_addr; }}
+  chain spoofed {{ type filter hook prerouting priority -310; policy accept;
+    iifname "wan" ip saddr @{VPC_CIDRS} counter drop comment "{DROP_IGW_SPOOFED}"
+    iifname "vpc" ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_IGW_FOREIGN}"
+  }}
+  chain translate_in {{ type nat hook prerouting priority -100; policy accept;
+    dnat to ip daddr map @{TO_PRIVATE}
+  }}
+  chain translate_out {{ type nat hook postrouting priority 100; policy accept;
+    snat to ip saddr map @{TO_PUBLIC}
+  }}
+  chain forward {{ type filter hook forward priority 0; policy accept;
+    iifname "wan" ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_IGW_UNKNOWN}"
+  }}
+  chain unmapped {{ type filter hook postrouting priority 300; policy accept;
+    ip saddr @{VPC_CIDRS} counter drop comment "{DROP_IGW_UNMAPPED}"
+  }}
+  chain input {{ type filter hook input priority 0; policy drop; }}
+"""
+
+TABLES = (NftTable("netdev", TABLE, _NETDEV_BODY), NftTable("ip", TABLE, _IP_BODY))
+"""The tables of a VPC's namespace."""
+
+GATEWAY_TABLES = (NftTable("ip", GATEWAY_TABLE, _GATEWAY_BODY),)
+"""The table of an internet gateway's namespace. An unmapped packet is dropped before it is confirmed, so no flow stays untranslated."""
+
+TTL_RULES = (
+    IptRule("mangle", "PREROUTING", "-m ttl --ttl-eq 255 -j MARK --set-xmark 0x80000000/0x80000000"),
+    IptRule("mangle", "PREROUTING", "-m ttl --ttl-lt 255 -j TTL --ttl-inc 1"),
+    IptRule("mangle", "POSTROUTING", "-m mark --mark 0x80000000/0x80000000 -j TTL --ttl-set 255"),
+)
+"""A VPC and an internet gateway are no hop: the TTL leaves as it came. nft has no arithmetic, hence iptables."""

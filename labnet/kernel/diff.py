@@ -1,0 +1,203 @@
+"""Two lists of kernel objects → the ordered changes that turn the one into the other (pure).
+
+Order of the result: what goes, dependents first; then what comes or changes, foundations first. So a revoke takes the
+nftables sets away before route and neighbour, and a grant puts route and neighbour there before the sets.
+
+What is no change:
+- what the kernel makes itself (`derived`), and the far end of a veth (`made_by` "peer"): the near end makes and takes it;
+- a sysctl or an MTU that nobody wants any more: the kernel has no "unset", the last value stays;
+- `lo` that is up although nobody says so.
+What disappears together with a removed link is listed all the same, before the link, so that undoing brings it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from labnet.model.netstate import (
+    Addr,
+    Change,
+    IptChain,
+    IptRule,
+    KernelObject,
+    Key,
+    Link,
+    LinkMtu,
+    LinkUp,
+    Neigh,
+    NftElement,
+    NftPortChain,
+    NftTable,
+    Route,
+    Rule,
+    Sysctl,
+)
+
+FULL_MASK = 0xFFFFFFFF
+IPV6_DEFAULT_METRIC = 1024
+"""What an IPv6 route gets that names no metric (`ip -6 route`; IP6_RT_PRIO_USER in linux/ipv6_route.h)."""
+
+_RANKS: dict[type, int] = {
+    Link: 0, Sysctl: 1, LinkMtu: 2, LinkUp: 3, Addr: 4, Neigh: 5, Route: 6, Rule: 8, NftTable: 9, NftPortChain: 10, NftElement: 11,
+    IptChain: 12, IptRule: 13,
+}
+
+
+def canonical(item: KernelObject) -> KernelObject:
+    """The one spelling of an object for which several exist: a full mark mask, dotted sysctls, IPv6 metric and scope."""
+    if isinstance(item, Rule) and item.fwmask == FULL_MASK:
+        return replace(item, fwmask=None)
+    if isinstance(item, Sysctl) and "/" not in item.path:
+        return replace(item, path=sysctl_path(item.path))
+    if isinstance(item, Route) and item.family == "inet6" and (item.scope != "global" or item.metric == IPV6_DEFAULT_METRIC):
+        return replace(item, scope="global", metric=0 if item.metric == IPV6_DEFAULT_METRIC else item.metric)
+    return item
+
+
+def sysctl_path(path: str) -> str:
+    """A sysctl's path below /proc/sys with slashes; in a dotted one no part may hold a dot."""
+    return path if "/" in path else path.replace(".", "/")
+
+
+def matches(have: KernelObject, want: KernelObject) -> bool:
+    """Does the kernel hold what is wanted? Both of one key; what a wanted value leaves to the kernel (None) is not compared."""
+    if have is want:
+        return True
+    have, want = canonical(have), canonical(want)
+    if isinstance(have, Link) and isinstance(want, Link):
+        settled = _settled(have.mac, want.mac) and _settled(have.txqlen, want.txqlen) and _settled(have.mtu_bytes, want.mtu_bytes)
+        return settled and not _must_be_remade(have, want)
+    if isinstance(have, Addr) and isinstance(want, Addr):
+        return have.connected_route == want.connected_route and not _must_be_remade(have, want)
+    if isinstance(have, Route) and isinstance(want, Route) and want.dev is None:
+        return replace(have, dev=None) == want
+    return have == want
+
+
+def _settled(have: object, want: object) -> bool:
+    return want is None or have == want
+
+
+def _must_be_remade(have: KernelObject, want: KernelObject) -> bool:
+    """What is fixed at birth: a link's type and peer (an observed link does not tell its peer), an address's scope and broadcast."""
+    if isinstance(have, Link) and isinstance(want, Link):
+        return have.type != want.type or (have.peer is not None and want.peer is not None and have.peer != want.peer)
+    if isinstance(have, Addr) and isinstance(want, Addr):
+        return have.scope != want.scope or not _settled(have.broadcast, want.broadcast)
+    return False
+
+
+def removable(item: KernelObject) -> bool:
+    """Can a plan take this away at all?"""
+    if isinstance(item, Sysctl | LinkMtu):
+        return False
+    if isinstance(item, LinkUp):
+        return item.name != "lo"
+    if isinstance(item, Link):
+        return item.made_by == "here" and not item.derived
+    return not item.derived
+
+
+def rank(item: KernelObject) -> int:
+    """The place of an object among others when all are added: the lower first."""
+    place = _RANKS[type(item)]
+    return place + 1 if isinstance(item, Route) and item.via is not None else place
+
+
+def index(items: Iterable[KernelObject]) -> dict[Key, KernelObject]:
+    """Objects by the key of their canonical spelling; a later one of the same key counts."""
+    return {canonical(item).key: item for item in items}
+
+
+def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
+    """Everything to do so that `have` becomes `want`, in an order in which it can be applied."""
+    there, wanted = index(have), index(want)
+    gone = [item for key, item in there.items() if key not in wanted and removable(item)]
+    return _ordered(gone, there, wanted)
+
+
+def missing(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
+    """As `diff`, but what `have` holds beyond `want` stays: what a repair does."""
+    return _ordered([], index(have), index(want))
+
+
+def surplus(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[KernelObject, ...]:
+    """What `have` holds beyond `want` and a plan could take away, in `have`'s order. The far end of a veth counts if no plan names it."""
+    wanted = index(want)
+    return tuple(item for item in have if canonical(item).key not in wanted and removable(item))
+
+
+def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
+    mtus = {item.name for item in wanted.values() if isinstance(item, LinkMtu)}
+    come: list[Change] = []
+    remade: list[KernelObject] = []
+    for key, item in wanted.items():
+        if item.derived:
+            continue
+        before = there.get(key)
+        if before is None:
+            if not isinstance(item, Link) or item.made_by == "here":
+                come.append(Change("add", item))
+            continue
+        # an MTU that has an object of its own is compared there, not with the one at creation
+        asked = replace(item, mtu_bytes=None) if isinstance(item, Link) and item.name in mtus else item
+        if matches(before, asked):
+            continue
+        if _must_be_remade(before, item):
+            remade.append(before)
+            come.append(Change("add", item))
+        else:
+            come.append(Change("replace", item, before))
+    gone = sorted([*gone, *remade], key=rank, reverse=True)
+    if gone:
+        come += _collateral(gone, there, wanted, {change.object.key for change in come})
+    come.sort(key=lambda change: rank(change.object))
+    return (*(Change("remove", item) for item in gone), *come)
+
+
+def _collateral(
+    gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject], changed: set[Key]
+) -> list[Change]:
+    """What the kernel takes along with removed objects although it is wanted: it is written again.
+
+    A remade link loses everything on it. The last address of a link takes the link's routes along, a primary address
+    its secondaries (fib_inetaddr_event, __inet_del_ifa).
+    """
+    links = {item.name for item in gone if isinstance(item, Link)}
+    addrs = [item for item in gone if isinstance(item, Addr) and item.family == "inet"]
+    dropped = {addr.key for addr in addrs}
+    bared = {addr.link for addr in addrs} - {
+        item.link for key, item in there.items() if isinstance(item, Addr) and item.family == "inet" and key in wanted and key not in dropped
+    }
+    networks = {(addr.link, ip_interface(f"{addr.address}/{addr.prefixlen}").network) for addr in addrs}
+
+    def lost(item: KernelObject) -> bool:
+        if isinstance(item, Route) and item.family == "inet" and item.dev in bared:
+            return True
+        if isinstance(item, Addr) and (item.link, ip_interface(f"{item.address}/{item.prefixlen}").network) in networks:
+            return True
+        return link_of(item) in links
+
+    again: list[Change] = []
+    for key, item in wanted.items():
+        if key in there and item.key not in changed and not item.derived and not isinstance(item, Link) and lost(item):
+            again.append(Change("replace", item, there[key]))
+    return again
+
+
+def link_of(item: KernelObject) -> str | None:
+    """The link without which the object cannot be; None for what stands alone."""
+    finder = _LINK_OF.get(type(item))
+    return finder(item) if finder is not None else None
+
+
+_LINK_OF: dict[type, Callable[..., str | None]] = {
+    LinkUp: lambda item: item.name,
+    LinkMtu: lambda item: item.name,
+    Addr: lambda item: item.link,
+    Neigh: lambda item: item.link,
+    Route: lambda item: item.dev,
+    NftPortChain: lambda item: item.device,
+}

@@ -1,0 +1,158 @@
+"""Network namespaces: make them with a name, open them, work inside one.
+
+Everything happens in the calling thread: `setns` and `unshare` move that thread only, and it comes back before a call
+returns. Nothing outside `netns_dir` is touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from labnet.errors import KernelError
+
+NETNS_DIR = "/run/netns"
+THREAD_NETNS = "/proc/thread-self/ns/net"
+CLONE_NEWNET = 0x40000000
+MS_BIND = 4096
+MNT_DETACH = 2
+_LO_UP = struct.pack("=IHHIIBxHiII", 32, 16, 5, 1, 0, 0, 0, 1, 1, 1)
+"""RTM_NEWLINK with ack for interface 1: flags IFF_UP, change IFF_UP."""
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(answer: int) -> None:
+    """Errors: OSError with libc's errno."""
+    if answer != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def setns(descriptor: int) -> None:
+    """Move the calling thread into a network namespace. Errors: OSError."""
+    _checked(_libc().setns(descriptor, CLONE_NEWNET))
+
+
+def unshare() -> None:
+    """Move the calling thread into a new, empty network namespace. Errors: OSError."""
+    _checked(_libc().unshare(CLONE_NEWNET))
+
+
+@contextmanager
+def returning() -> Iterator[None]:
+    """Whatever namespaces the calling thread visits inside, it is back in its own afterwards."""
+    home = os.open(THREAD_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        try:
+            setns(home)
+        finally:
+            os.close(home)
+
+
+@contextmanager
+def enter(fd: int) -> Iterator[None]:
+    """The calling thread is in the namespace of the descriptor inside, and back home at exit, always. Errors: OSError."""
+    with returning():
+        setns(fd)
+        yield
+
+
+def path_of(name: str, netns_dir: str = NETNS_DIR) -> str:
+    """Where a namespace's name lies. Errors: KernelError EINVAL for what is no plain file name."""
+    if not name or "/" in name or name in (".", ".."):
+        raise KernelError("name", name, "namespace", errno.EINVAL, "no name for a namespace")
+    return f"{netns_dir}/{name}"
+
+
+def open_ns(name: str, netns_dir: str = NETNS_DIR) -> int:
+    """A descriptor for a named namespace; the caller closes it. Errors: KernelError ENOENT."""
+    try:
+        return os.open(path_of(name, netns_dir), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError("open", name, "namespace", error.errno or 0) from error
+
+
+def open_socket(fd: int, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002 - socket's own word
+    """A socket of the namespace behind the descriptor, usable from anywhere for ever. Errors: OSError."""
+    with enter(fd):
+        return socket.socket(family, type | socket.SOCK_CLOEXEC, proto)
+
+
+def inode_of(name: str, netns_dir: str = NETNS_DIR) -> int | None:
+    """The nsfs inode behind a name; None when there is no such name or no namespace behind it. Opens nothing."""
+    try:
+        found = Path(path_of(name, netns_dir)).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino if found.st_dev == Path(THREAD_NETNS).stat().st_dev else None
+
+
+def create(names: Sequence[str], netns_dir: str = NETNS_DIR) -> dict[str, int]:
+    """Make named namespaces, `lo` up in each; name → nsfs inode. Errors: KernelError (EEXIST: name taken); then none is left."""
+    made: dict[str, int] = {}
+    try:
+        Path(netns_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+        with returning():
+            for name in names:
+                made[name] = _create_one(path_of(name, netns_dir), name)
+    except BaseException:
+        for name in made:
+            remove_name(name, netns_dir)
+        raise
+    return made
+
+
+def _create_one(path: str, name: str) -> int:
+    """Leaves the thread in the new namespace; the caller brings it back."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        try:
+            unshare()
+            _checked(_libc().mount(THREAD_NETNS.encode(), path.encode(), b"none", MS_BIND, None))
+            _raise_loopback()
+        except BaseException:
+            _detach(path)
+            raise
+        return os.stat(path).st_ino  # noqa: PTH116 - called for every pod
+    except OSError as error:
+        raise KernelError("create", name, "namespace", error.errno or 0) from error
+
+
+def _raise_loopback() -> None:
+    """Errors: OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
+        route.send(_LO_UP)
+        code: int = struct.unpack_from("=i", route.recv(4096), 16)[0]
+    if code:
+        raise OSError(-code, os.strerror(-code))
+
+
+def remove_name(name: str, netns_dir: str = NETNS_DIR) -> None:
+    """Take a name away, whatever is behind it; the namespace dies when nobody else holds it. Unknown is fine. Errors: KernelError."""
+    try:
+        _detach(path_of(name, netns_dir))
+    except OSError as error:
+        raise KernelError("remove", name, "namespace", error.errno or 0) from error
+
+
+def _detach(path: str) -> None:
+    with suppress(FileNotFoundError):
+        try:
+            _checked(_libc().umount2(path.encode(), MNT_DETACH))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):  # EINVAL: a file on which nothing is mounted
+                raise
+        Path(path).unlink()

@@ -1,0 +1,208 @@
+"""A scenario's promises: placeholders filled in, what was seen judged, the report (pure; who looks is `lab.verbs`).
+
+Placeholders in texts of a check: ``${TARGET}`` is the address of a node or pod, ``${TARGET.FIELD}`` a field of its entry in
+the status document (``${node1.publicIp}``, ``${pod2.hostLink}``); ``$${`` stands for a plain ``${``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from labnet.errors import NotFoundError
+from labnet.model.packet import DropCheck, Path
+from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck
+
+Status = Mapping[str, Any]
+PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")
+NODE_FIELDS = ("name", "instanceId", "instanceType", "netns", "ip", "publicIp", "maxPods")
+POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "table", "hostLink", "netns")
+DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
+PLACES = ("vpc", "igw", "internet")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check, done: `expected` and `seen` are texts for people; `detail` may have several lines."""
+
+    title: str
+    kind: str
+    ok: bool
+    expected: str
+    seen: str
+    detail: str = ""
+
+
+# ---- placeholders ---------------------------------------------------------------------------------------------------------
+
+
+def placeholders(text: str) -> Iterator[tuple[str, str]]:
+    """Every (target, field) that a text names; the field is ``ip`` where none is said."""
+    for found in PLACEHOLDER_RE.finditer(text):
+        if not found.group().startswith("$$"):
+            target, _dot, name = found.group(1).partition(".")
+            yield target, name or "ip"
+
+
+def texts_of(check: Check) -> list[str]:
+    """Every text of a check in which placeholders may stand."""
+    if isinstance(check, PacketCheck):
+        return [check.source] if check.source else []
+    if isinstance(check, KernelCheck):
+        return [*check.command, *check.contains, *([check.equals] if check.equals is not None else [])]
+    return []
+
+
+def resolve(check: Check, status: Status) -> Check:
+    """The check with every placeholder filled in from a status document. Errors: NotFoundError for what is not there (yet)."""
+    if isinstance(check, PacketCheck):
+        return replace(check, source=None if check.source is None else fill(check.source, status))
+    if isinstance(check, KernelCheck):
+        return replace(
+            check, command=tuple(fill(word, status) for word in check.command), contains=tuple(fill(line, status) for line in check.contains),
+            equals=None if check.equals is None else fill(check.equals, status),
+        )
+    return check
+
+
+def fill(text: str, status: Status) -> str:
+    """A text with its placeholders filled in. Errors: NotFoundError."""
+
+    def value(found: re.Match[str]) -> str:
+        if found.group().startswith("$$"):
+            return found.group()[1:]
+        target, _dot, name = found.group(1).partition(".")
+        return _field(target, name or "ip", status)
+
+    return PLACEHOLDER_RE.sub(value, text)
+
+
+def _field(target: str, name: str, status: Status) -> str:
+    entry = find_entry(target, status)
+    if entry is None:
+        raise NotFoundError(f"the lab has no node or pod {target!r}", "'labnet status' lists them")
+    value = entry.get(name)
+    if value in (None, ""):
+        raise NotFoundError(f"{target} has no {name} now", "'labnet status -o json' shows what it has")
+    return str(value)
+
+
+def find_entry(target: str, status: Status) -> Mapping[str, Any] | None:
+    """A node's or pod's entry: by name, ``namespace/pod``, ``pod/NAME`` or ``node/NAME``."""
+    kind, slash, rest = target.partition("/")
+    pods: Sequence[Mapping[str, Any]] = status.get("pods", ())
+    nodes: Sequence[Mapping[str, Any]] = status.get("nodes", ())
+    if not slash:
+        named = [node for node in nodes if node["name"] == target] + [pod for pod in pods if pod["name"] == target]
+    elif kind == "node":
+        named = [node for node in nodes if node["name"] == rest]
+    else:
+        named = [pod for pod in pods if f"{pod['namespace']}/{pod['name']}" == target or (kind == "pod" and pod["name"] == rest)]
+    return next(iter(named), None)
+
+
+# ---- judging --------------------------------------------------------------------------------------------------------------
+
+
+def title(check: Check) -> str:
+    """What a check says, in one line."""
+    if isinstance(check, Ec2Check):
+        return f"EC2 of {check.node}: {_counts(check)}"
+    if isinstance(check, KernelCheck):
+        return f"{check.target}: {' '.join(check.command)}"
+    port = f" port {check.port}" if check.port else ""
+    source = f" from {check.source}" if check.source else ""
+    at = f" at {check.drop_at}" if check.drop_at else ""
+    return f"{check.source_target} → {check.target} {check.protocol}{port}: {check.expect}{source}{at}"
+
+
+def judge_packet(check: PacketCheck, path: Path, lab: str, asked: Check | None = None) -> CheckResult:
+    """A resolved check against the path that a trace told. `asked` is the check as written, for the title."""
+    seen_source = next((hop.frame.src for hop in reversed(path.hops) if hop.frame is not None), "")
+    if path.delivered:
+        seen = "delivered" + (f" from {seen_source}" if seen_source else "")
+    else:
+        seen = "dropped" + (f" at {_place(path, lab)}: {path.drop.check}" if path.drop else "")
+    ok = path.delivered == (check.expect == "delivered")
+    if check.source is not None and path.delivered:
+        ok = ok and seen_source == check.source
+    if check.drop_at is not None:
+        ok = ok and not path.delivered and path.drop is not None and check.drop_at in (path.drop.check, _place(path, lab))
+    expected = check.expect + (f" from {check.source}" if check.source else "") + (f" at {check.drop_at}" if check.drop_at else "")
+    detail = path.drop.text if path.drop is not None else ""
+    return CheckResult(title(asked or check), "packet", ok, expected, seen, "" if ok else detail)
+
+
+def _place(path: Path, lab: str) -> str:
+    """Where a packet ended, in the words of `dropAt`: the namespace without the lab's name."""
+    assert path.drop is not None
+    netns = next((hop.netns for hop in path.hops if hop.n == path.drop.hop), "")
+    return netns.removeprefix(f"{lab}-")
+
+
+def judge_ec2(check: Ec2Check, enis: Sequence[Mapping[str, int]]) -> CheckResult:
+    """Counts of a node's attached ENIs: each entry is ``{"addresses": n, "prefixes": n}``."""
+    counted = {
+        "enis": len(enis), "addresses": sum(item.get("addresses", 0) for item in enis), "prefixes": sum(item.get("prefixes", 0) for item in enis),
+    }
+    wanted = {"enis": check.enis, "addresses": check.addresses, "prefixes": check.prefixes}
+    ok = all(counted[key] == value for key, value in wanted.items() if value is not None)
+    seen = ", ".join(f"{counted[key]} {_WORDS[key]}" for key, value in wanted.items() if value is not None)
+    return CheckResult(title(check), "ec2", ok, _counts(check), seen)
+
+
+_WORDS = {"enis": "ENIs", "addresses": "addresses", "prefixes": "prefixes"}
+
+
+def _counts(check: Ec2Check) -> str:
+    wanted = (("enis", check.enis), ("addresses", check.addresses), ("prefixes", check.prefixes))
+    return ", ".join(f"{value} {_WORDS[key]}" for key, value in wanted if value is not None)
+
+
+def judge_kernel(check: KernelCheck, printed: str, exit_code: int = 0, asked: Check | None = None) -> CheckResult:
+    """A resolved check against what its command printed; lines are compared with runs of blanks as one."""
+    name = title(asked or check)
+    lines = normalised(printed)
+    if exit_code != 0:
+        return CheckResult(name, "kernel", False, "exit status 0", f"exit status {exit_code}", printed.strip())
+    missing = [line for text in check.contains for line in normalised(text) if line not in lines]
+    expected = [f"contains {len(check.contains)} lines"] if check.contains else []
+    seen = [f"without: {line}" for line in missing]
+    if check.equals is not None:
+        wanted = normalised(check.equals)
+        expected.append(f"equals {len(wanted)} lines")
+        seen += _differences(wanted, lines)
+    ok = not seen
+    return CheckResult(name, "kernel", ok, " and ".join(expected), "as expected" if ok else seen[0], "" if ok else "\n".join([*seen, "printed:", *lines]))
+
+
+def _differences(wanted: Sequence[str], lines: Sequence[str]) -> list[str]:
+    if wanted == lines:
+        return []
+    found = [f"missing: {line}" for line in wanted if line not in lines] + [f"unexpected: {line}" for line in lines if line not in wanted]
+    return found or ["the same lines in another order or number"]
+
+
+def normalised(text: str) -> list[str]:
+    """Lines of a listing: runs of blanks as one, none at the ends, empty lines out."""
+    return [line for line in (" ".join(raw.split()) for raw in text.splitlines()) if line]
+
+
+def failed(check: Check, message: str) -> CheckResult:
+    """A check that could not be done."""
+    kind = {PacketCheck: "packet", Ec2Check: "ec2", KernelCheck: "kernel"}[type(check)]
+    return CheckResult(title(check), kind, False, "an answer", message)
+
+
+def report(lab: str, scenario: str, results: Sequence[CheckResult]) -> dict[str, Any]:
+    """The document that `labnet check -o json` prints."""
+    return {
+        "apiVersion": "labnet/v1", "kind": "CheckReport", "lab": lab, "scenario": scenario,
+        "passed": sum(result.ok for result in results), "failed": sum(not result.ok for result in results),
+        "checks": [
+            {"title": item.title, "kind": item.kind, "ok": item.ok, "expected": item.expected, "seen": item.seen, "detail": item.detail}
+            for item in results
+        ],
+    }

@@ -1,0 +1,119 @@
+"""Turn a scenario's VPCs and nodes into EC2 calls: `up` is a client of the Ec2Api port and has no other way to make anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, VpcSpec
+from labnet.ports import Ec2Api
+
+IMAGE_ID = "ami-0123456789abcdef0"  # any well-formed id does: a node's image is this machine's own programs
+
+
+@dataclass(slots=True)
+class CloudIds:
+    """What the scenario's names became: ids by name, instance ids by node."""
+
+    subnets: dict[str, str] = field(default_factory=dict)
+    groups: dict[tuple[str, str], str] = field(default_factory=dict)
+    vpc_of_subnet: dict[str, str] = field(default_factory=dict)
+    instances: dict[str, str] = field(default_factory=dict)
+
+
+async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
+    """Create every VPC with its gateway, subnets and security groups. Errors: Ec2Error."""
+    ids = CloudIds()
+    for vpc in scenario.vpcs:
+        await _make_vpc(api, vpc, ids)
+    return ids
+
+
+async def run_node(api: Ec2Api, node: NodeSpec, ids: CloudIds) -> str:
+    """RunInstances for one node; returns the instance id. Errors: Ec2Error."""
+    vpc = ids.vpc_of_subnet[node.subnet]
+    params: dict[str, Any] = {
+        "ImageId": IMAGE_ID, "InstanceType": node.instance_type, "MinCount": 1, "MaxCount": 1,
+        "TagSpecifications": [_tagged("instance", node.name)], "ClientToken": f"labnet-{node.name}",
+    }
+    groups = [ids.groups[vpc, group] for group in node.security_groups]
+    if node.public_ip is None:
+        params["SubnetId"] = ids.subnets[node.subnet]
+        if groups:
+            params["SecurityGroupIds"] = groups
+    else:
+        interface: dict[str, Any] = {"DeviceIndex": 0, "SubnetId": ids.subnets[node.subnet], "AssociatePublicIpAddress": node.public_ip}
+        if groups:
+            interface["Groups"] = groups
+        params["NetworkInterfaces"] = [interface]
+    answer = await api.call("RunInstances", params)
+    instance_id = str(answer["Instances"][0]["InstanceId"])
+    ids.instances[node.name] = instance_id
+    return instance_id
+
+
+async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
+    answer = await api.call("CreateVpc", {"CidrBlock": vpc.cidrs[0], "TagSpecifications": [_tagged("vpc", vpc.name)]})
+    vpc_id = str(answer["Vpc"]["VpcId"])
+    for cidr in vpc.cidrs[1:]:
+        await api.call("AssociateVpcCidrBlock", {"VpcId": vpc_id, "CidrBlock": cidr})
+    if vpc.internet_gateway:
+        made = await api.call("CreateInternetGateway", {"TagSpecifications": [_tagged("internet-gateway", vpc.name)]})
+        gateway = made["InternetGateway"]["InternetGatewayId"]
+        await api.call("AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": vpc_id})
+    for subnet in vpc.subnets:
+        params = {
+            "VpcId": vpc_id, "CidrBlock": subnet.cidr, "AvailabilityZone": subnet.availability_zone,
+            "TagSpecifications": [_tagged("subnet", subnet.name)],
+        }
+        subnet_id = str((await api.call("CreateSubnet", params))["Subnet"]["SubnetId"])
+        ids.subnets[subnet.name] = subnet_id
+        ids.vpc_of_subnet[subnet.name] = vpc.name
+        if subnet.map_public_ip_on_launch:
+            await api.call("ModifySubnetAttribute", {"SubnetId": subnet_id, "MapPublicIpOnLaunch": {"Value": True}})
+    await _make_groups(api, vpc_id, vpc, ids)
+
+
+async def _make_groups(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:
+    for group in vpc.security_groups:
+        params = {"GroupName": group.name, "Description": f"{group.name} of {vpc.name}", "VpcId": vpc_id}
+        ids.groups[vpc.name, group.name] = str((await api.call("CreateSecurityGroup", params))["GroupId"])
+    found = await api.call("DescribeSecurityGroups", {"Filters": [{"Name": "vpc-id", "Values": [vpc_id]}]})
+    for item in found["SecurityGroups"]:
+        ids.groups.setdefault((vpc.name, item["GroupName"]), str(item["GroupId"]))
+    for group in vpc.security_groups:
+        await _authorize(api, vpc.name, group, ids)
+
+
+async def _authorize(api: Ec2Api, vpc: str, group: SecurityGroupSpec, ids: CloudIds) -> None:
+    group_id = ids.groups[vpc, group.name]
+    if group.ingress:
+        permissions = _permissions(group.ingress, vpc, ids)
+        await api.call("AuthorizeSecurityGroupIngress", {"GroupId": group_id, "IpPermissions": permissions})
+    if group.egress:
+        everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+        await api.call("RevokeSecurityGroupEgress", {"GroupId": group_id, "IpPermissions": everything})
+        permissions = _permissions(group.egress, vpc, ids)
+        await api.call("AuthorizeSecurityGroupEgress", {"GroupId": group_id, "IpPermissions": permissions})
+
+
+def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) -> list[dict[str, Any]]:
+    out = []
+    for rule in rules:
+        item: dict[str, Any] = {"IpProtocol": str(rule.get("protocol", "-1"))}
+        if rule.get("fromPort") is not None:
+            item["FromPort"] = int(rule["fromPort"])
+            item["ToPort"] = int(rule.get("toPort", rule["fromPort"]))
+        elif item["IpProtocol"] in ("icmp", "1"):
+            item["FromPort"] = item["ToPort"] = -1
+        if rule.get("group"):
+            item["UserIdGroupPairs"] = [{"GroupId": ids.groups[vpc, str(rule["group"])]}]
+        else:
+            item["IpRanges"] = [{"CidrIp": str(rule["cidr"])}]
+        out.append(item)
+    return out
+
+
+def _tagged(resource: str, name: str) -> dict[str, Any]:
+    return {"ResourceType": resource, "Tags": [{"Key": "Name", "Value": name}]}

@@ -1,0 +1,130 @@
+"""A checked `Document` → `Scenario`: short forms written out, counts expanded (pure)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from labnet.lab import scenario_schema as schema
+from labnet.lab.scenario_problems import Path
+from labnet.model.cluster import ContainerSpec
+from labnet.model.scenario import (
+    Check,
+    CniSpec,
+    Ec2Check,
+    KernelCheck,
+    NodeSpec,
+    PacketCheck,
+    PodSpec,
+    Scenario,
+    SecurityGroupSpec,
+    SubnetSpec,
+    VpcSpec,
+)
+
+DEFAULT_VPC = "vpc"
+"""The name of a VPC that has none."""
+ALLOW_ALL: Mapping[str, Any] = {"protocol": "-1", "cidr": "0.0.0.0/0"}
+"""What a security group lets out when nothing is said, as a new one does on AWS."""
+
+
+def vpcs_of(document: schema.Document) -> list[tuple[Path, schema.Vpc]]:
+    """Every VPC with where it stands: `vpc` and `vpcs` alike."""
+    found: list[tuple[Path, schema.Vpc]] = [(("vpc",), document.vpc)] if document.vpc else []
+    return found + [(("vpcs", n), vpc) for n, vpc in enumerate(document.vpcs or ())]
+
+
+def blocks_of(path: Path, vpc: schema.Vpc) -> list[tuple[Path, str]]:
+    """Every block of a VPC with where it stands."""
+    found: list[tuple[Path, str]] = [((*path, "cidr"), vpc.cidr)] if vpc.cidr is not None else []
+    return found + [((*path, "cidrs", n), cidr) for n, cidr in enumerate(vpc.cidrs or ())]
+
+
+def vpc_name(vpc: schema.Vpc) -> str:
+    """The name of a VPC."""
+    return vpc.name or DEFAULT_VPC
+
+
+def node_names(node: schema.Node) -> list[str]:
+    """The names that a `nodes` entry stands for: with `count`, even 1, they are numbered from 1."""
+    return [node.name] if node.count is None else [f"{node.name}-{n}" for n in range(1, node.count + 1)]
+
+
+def words_of(command: str | list[str] | None) -> tuple[str, ...]:
+    """A command as words. Errors: ValueError when its quotes do not match."""
+    if command is None:
+        return ()
+    return tuple(shlex.split(command) if isinstance(command, str) else command)
+
+
+def build(document: schema.Document, source: str) -> Scenario:
+    """The scenario that a document stands for; the document has passed every check."""
+    return Scenario(
+        name=document.metadata.name,
+        description=document.metadata.description,
+        vpcs=tuple(_vpc(path, vpc) for path, vpc in vpcs_of(document)),
+        nodes=tuple(spec for node in document.nodes for spec in _nodes(node)),
+        cni=CniSpec(document.cni.kind, document.cni.dialect, dict(document.cni.env)),
+        pods=tuple(_pod(pod) for pod in document.pods),
+        checks=tuple(_check(check) for check in document.checks),
+        kubelet_exec=document.kubelet.exec,
+        time_factor=document.time.factor,
+        seed=document.seed,
+        pending_allowed=document.pending == "allowed",
+        source=source,
+    )
+
+
+def _vpc(path: Path, vpc: schema.Vpc) -> VpcSpec:
+    subnets = tuple(SubnetSpec(item.name, item.cidr, item.availability_zone, item.map_public_ip_on_launch) for item in vpc.subnets)
+    groups = tuple(_group(item) for item in vpc.security_groups)
+    return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups)
+
+
+def _group(group: schema.SecurityGroup) -> SecurityGroupSpec:
+    egress = (ALLOW_ALL,) if group.egress is None else tuple(_permission(rule) for rule in group.egress)
+    return SecurityGroupSpec(group.name, tuple(_permission(rule) for rule in group.ingress), egress)
+
+
+def _permission(rule: schema.SecurityGroupRule) -> Mapping[str, Any]:
+    out: dict[str, Any] = {"protocol": rule.protocol}
+    if rule.from_port is not None:
+        out |= {"fromPort": rule.from_port, "toPort": rule.from_port if rule.to_port is None else rule.to_port}
+    return out | ({"cidr": rule.cidr} if rule.cidr is not None else {"group": rule.group})
+
+
+def _nodes(node: schema.Node) -> Iterator[NodeSpec]:
+    for name in node_names(node):
+        yield NodeSpec(
+            name=name, instance_type=node.instance_type, subnet=node.subnet, security_groups=tuple(node.security_groups),
+            labels=dict(node.labels), iptables=node.iptables or "auto", sysctls=_sysctls(node.sysctls), public_ip=node.public_ip,
+        )
+
+
+def _sysctls(given: Mapping[str, str]) -> dict[str, str]:
+    """Paths with slashes, as the kernel has them; a link's name may hold dots only in the slashed form."""
+    return {key if "/" in key else key.replace(".", "/"): value for key, value in given.items()}
+
+
+def _pod(pod: schema.Pod) -> PodSpec:
+    containers = tuple(
+        ContainerSpec(item.name, words_of(item.command), tuple((item.serve or {}).items())) for item in pod.containers
+    )
+    return PodSpec(
+        name=pod.name, namespace=pod.namespace, node=pod.node or "", labels=dict(pod.labels), annotations=dict(pod.annotations),
+        host_network=pod.host_network, containers=containers,
+    )
+
+
+def _check(check: schema.Check) -> Check:
+    if check.ec2 is not None:
+        return Ec2Check(check.ec2.node, check.ec2.enis, check.ec2.addresses, check.ec2.prefixes)
+    if check.kernel is not None:
+        contains = check.kernel.contains
+        lines = (contains,) if isinstance(contains, str) else tuple(contains or ())
+        return KernelCheck(check.kernel.target, words_of(check.kernel.command), lines, check.kernel.equals)
+    return PacketCheck(
+        source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
+        expect=check.expect, source=check.source, drop_at=check.drop_at,
+    )

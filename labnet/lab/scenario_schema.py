@@ -1,0 +1,226 @@
+"""The words of a scenario file, as structs: what may stand where, and the JSON Schema that follows from them (pure).
+
+Each key is described where it is declared; `labnet schema` prints the same words. Keys that the format names but this
+version does not act on are no fields: they stand in `LATER` and are refused by name, never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+API_VERSION = "labnet/v1"
+KIND = "Lab"
+
+LATER: dict[str, str] = {
+    "objects": "Kubernetes objects in their own shape",
+    "ec2": "EC2 throttling, latency and faults",
+    "vpcs[].dns": "DNS inside the VPC",
+    "vpcs[].natGateways": "NAT gateways",
+    "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
+    "vpcs[].networkAcls": "network ACLs",
+    "vpcs[].peerings": "VPC peering",
+    "vpcs[].subnets[].routeTable": "route tables of one's own",
+    "vpcs[].subnets[].networkAcl": "network ACLs",
+    "cni.conflist": "conflists of one's own",
+}
+"""Keys of the format that this version does not act on, by where they stand, with what they will do."""
+
+LATER_CNI_KINDS = ("kubenet", "calico", "multus", "cilium", "ipvlan")
+"""Values of `cni.kind` that this version does not have yet."""
+
+AS_WRITTEN = {"as_written": True}
+"""In a type's `extra`: the value is text, and a number or a word like true is taken as it was written in the file."""
+_PLAIN: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+
+Text = Annotated[str, Meta(extra=AS_WRITTEN, extra_json_schema=_PLAIN)]
+Name = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"})]
+PodName = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"})]
+Cidr = Annotated[str, Meta(description="An IPv4 block without host bits", examples=["10.10.0.0/16"])]
+Command = Annotated[str | list[str], Meta(description="A command: one text, split as a shell would, or a list of words")]
+Port = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 65535})]
+Protocol = Annotated[str, Meta(
+    description="tcp, udp, icmp, an IP protocol number, or -1 for all", examples=["tcp"], extra=AS_WRITTEN,
+    extra_json_schema={"type": ["string", "integer"]},
+)]
+Dialect = Annotated[Literal["1.6", "1.23"], Meta(
+    description='Whose kernel state: "1.6" as the VPC CNI of 2019 left it, "1.23" as the current one does', extra=AS_WRITTEN,
+    extra_json_schema={"enum": ["1.6", "1.23", 1.6, 1.23]},
+)]
+
+
+class _Mapping(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What all mappings of a scenario file share."""
+
+
+class Metadata(_Mapping):
+    """Who the scenario is."""
+
+    name: Annotated[Name, Meta(description="The lab's name, unless `up --name` gives another", examples=["eks-2node"])]
+    description: Annotated[str, Meta(description="One line for `labnet scenarios`")] = ""
+
+
+class Subnet(_Mapping):
+    """A subnet of a VPC: /16 to /28, inside the VPC; nodes are placed in it by its name."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario", examples=["public-a"])]
+    cidr: Annotated[str, Meta(description="Its block; AWS keeps the first four addresses and the last", examples=["10.10.0.0/19"])]
+    availability_zone: Annotated[str, Meta(description="Its zone", examples=["us-west-2a"])] = "us-west-2a"
+    map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
+
+
+class SecurityGroupRule(_Mapping):
+    """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
+
+    protocol: Protocol
+    from_port: Annotated[int | None, Meta(description="First port, or ICMP type")] = None
+    to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first")] = None
+    cidr: Cidr | None = None
+    group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
+
+
+class SecurityGroup(_Mapping):
+    """A security group: what it lists is allowed. Without `egress` everything may leave, as on AWS."""
+
+    name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
+    ingress: list[SecurityGroupRule] = field(default_factory=list)
+    egress: list[SecurityGroupRule] | None = None
+
+
+class Vpc(_Mapping):
+    """A VPC: one namespace on the machine that routes as AWS does."""
+
+    name: Annotated[str, Meta(description="Needed where there are several", examples=["blue"])] = ""
+    cidr: Annotated[str | None, Meta(description="Its block, /16 to /28", examples=["10.10.0.0/16"])] = None
+    cidrs: Annotated[list[str] | None, Meta(description="Its blocks, the primary one first; instead of `cidr`")] = None
+    subnets: list[Subnet] = field(default_factory=list)
+    internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
+    security_groups: list[SecurityGroup] = field(default_factory=list)
+
+
+class Node(_Mapping):
+    """An EC2 instance that is a node of the cluster."""
+
+    name: Annotated[Name, Meta(description="Its name; with `count`, name-1 to name-N", examples=["node1"])]
+    instance_type: Annotated[str, Meta(description="Its type decides how many ENIs and addresses it has", examples=["t3.nano"])]
+    subnet: Annotated[str, Meta(description="The subnet of its first ENI", examples=["public-a"])]
+    count: Annotated[int | None, Meta(description="So many of it, always numbered", extra_json_schema={"minimum": 1})] = None
+    security_groups: Annotated[list[str], Meta(description="Names of groups of its VPC; none = default")] = field(default_factory=list)
+    labels: Annotated[dict[str, str], Meta(description="Kubernetes labels")] = field(default_factory=dict)
+    iptables: Annotated[Literal["nft", "legacy"] | None, Meta(description="Which back end; absent = what the machine has")] = None
+    sysctls: Annotated[dict[str, Text], Meta(description="net.* sysctls on top of its own")] = field(default_factory=dict)
+    public_ip: Annotated[bool | None, Meta(description="Overrides the subnet's mapPublicIpOnLaunch")] = None
+
+
+class Cni(_Mapping):
+    """Which CNI plugin gives pods their network."""
+
+    kind: Annotated[Literal["vpc", "none"], Meta(description="The VPC CNI, or none: nodes, ENIs and IMDS only")] = "vpc"
+    dialect: Dialect = "1.23"
+    env: Annotated[dict[str, Text], Meta(
+        description="The VPC CNI's own environment variables", examples=[{"WARM_ENI_TARGET": "1"}],
+    )] = field(default_factory=dict)
+
+
+class Container(_Mapping):
+    """One container of a pod: a program, or the built-in server."""
+
+    name: Annotated[str, Meta(examples=["web"])]
+    command: Command | None = None
+    serve: Annotated[dict[Literal["tcp", "udp"], Port] | None, Meta(
+        description="The built-in server on these ports: HTTP on tcp, echo on udp", examples=[{"tcp": 8080}],
+    )] = None
+
+
+class Pod(_Mapping):
+    """A pod. Without containers it runs the built-in server: HTTP on 80 and 8080, UDP echo on 7."""
+
+    name: Annotated[PodName, Meta(examples=["pod1"])]
+    namespace: PodName = "default"
+    node: Annotated[str | None, Meta(description="Its node; absent = the scheduler chooses")] = None
+    labels: Annotated[dict[str, str], Meta(description="Kubernetes labels")] = field(default_factory=dict)
+    annotations: Annotated[dict[str, str], Meta(description="Kubernetes annotations")] = field(default_factory=dict)
+    host_network: Annotated[bool, Meta(description="Does it live in its node's own network namespace?")] = False
+    containers: list[Container] = field(default_factory=list)
+
+
+class Ec2Check(_Mapping):
+    """What EC2 must say of a node: counts; what is absent is not compared."""
+
+    node: str
+    enis: Annotated[int | None, Meta(description="Attached ENIs, the primary one too")] = None
+    addresses: Annotated[int | None, Meta(description="Private addresses on them, primary ones too")] = None
+    prefixes: Annotated[int | None, Meta(description="/28 prefixes on them")] = None
+
+
+class KernelCheck(_Mapping):
+    """What a command must print inside a target. Lines are compared with runs of blanks as one; placeholders may stand in all texts."""
+
+    target: Annotated[str, Meta(description="A node, a pod or internet")]
+    command: Command
+    contains: Annotated[str | list[str] | None, Meta(description="Lines that must be among those printed")] = None
+    equals: Annotated[str | None, Meta(description="All lines that must be printed, in order")] = None
+
+
+class Check(_Mapping):
+    """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, or a `kernel` listing.
+
+    Placeholders: ${pod1} and ${node1} stand for addresses, ${node1.publicIp} for a field of the target's entry in the status.
+    """
+
+    source_target: Annotated[str | None, Meta(description="A node or pod that sends")] = field(name="from", default=None)
+    to: Annotated[str | None, Meta(description="A pod, a node, internet or an address")] = None
+    protocol: Annotated[Literal["icmp", "tcp", "udp"], Meta(description="What is sent")] = "icmp"
+    port: Annotated[int | None, Meta(description="For tcp and udp", extra_json_schema={"minimum": 1, "maximum": 65535})] = None
+    expect: Literal["delivered", "dropped"] = "delivered"
+    source: Annotated[str | None, Meta(
+        description="The source address that the target must see; placeholders are taken", examples=["${node1.publicIp}"],
+    )] = None
+    drop_at: Annotated[str | None, Meta(
+        description="Where a drop must happen (node1, pod1, vpc, igw, internet), or the check that must drop it (source-dest-check)",
+    )] = None
+    ec2: Ec2Check | None = None
+    kernel: KernelCheck | None = None
+
+
+class Kubelet(_Mapping):
+    """How kubelet calls CNI plugins."""
+
+    exec: Annotated[Literal["auto", "always"], Meta(description="auto: labnet's own plugins in process; always: as programs")] = "auto"
+
+
+class Time(_Mapping):
+    """The lab's clock once it is up."""
+
+    factor: Annotated[float, Meta(description="How many seconds of the lab pass in one", extra_json_schema={"exclusiveMinimum": 0})] = 1.0
+
+
+class Document(_Mapping):
+    """A labnet scenario file."""
+
+    api_version: Literal["labnet/v1"]
+    kind: Literal["Lab"]
+    metadata: Metadata
+    vpc: Annotated[Vpc | None, Meta(description="The lab's VPC; short for `vpcs` with one entry")] = None
+    vpcs: Annotated[list[Vpc] | None, Meta(description="Several VPCs; the first is the lab's main one")] = None
+    nodes: list[Node] = field(default_factory=list)
+    cni: Cni = field(default_factory=Cni)
+    pods: list[Pod] = field(default_factory=list)
+    checks: Annotated[list[Check], Meta(description="What `labnet check` proves")] = field(default_factory=list)
+    kubelet: Kubelet = field(default_factory=Kubelet)
+    time: Time = field(default_factory=Time)
+    seed: Annotated[int, Meta(description="Ids and MACs follow from it")] = 0
+    pending: Annotated[Literal["allowed"] | None, Meta(description="allowed: more pods than there is room for; they stay Pending")] = None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a scenario file."""
+    made = msgspec.json.schema(Document)
+    made = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "labnet scenario", **made,
+        "description": "A labnet scenario file, version labnet/v1. Unknown keys are errors.",
+    }
+    return made

@@ -1,0 +1,186 @@
+"""Plain values of a file → `scenario_schema.Document`: unknown keys, missing keys and wrong types, all of them at once (pure).
+
+msgspec alone would stop at the first error and know no lines; so each struct is walked first, every problem is noted with
+its place, and only what is clean is converted.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.lab.scenario_schema import API_VERSION, AS_WRITTEN, KIND, LATER, LATER_CNI_KINDS, Document
+from labnet.lab.scenario_yaml import Tree
+
+_WORDS: dict[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
+
+
+def read_document(tree: Tree, findings: Findings) -> Document:
+    """The document of a tree. Errors: ScenarioProblems with everything that is structurally wrong."""
+    value = tree.value
+    if value is None:
+        findings.add((), "the file is empty", "'labnet scenarios show eks-2node' prints one to start from")
+    elif not isinstance(value, dict):
+        findings.add((), f"a scenario is a mapping of keys, not {_said(value)}", f"begin with 'apiVersion: {API_VERSION}'")
+    else:
+        _identity(value, findings)
+    findings.stop()
+    clean = _Walk(tree, findings).struct(value, Document, ())
+    findings.stop()
+    try:
+        return msgspec.convert(clean, Document)
+    except msgspec.ValidationError as error:  # a type that the walk does not know: still a message, if a drier one
+        findings.add((), str(error).replace("`", ""), "'labnet schema' prints what may stand where")
+        findings.stop()
+        raise
+
+
+def _identity(value: dict[str, Any], findings: Findings) -> None:
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+        said = value.get(key)
+        if key not in value:
+            findings.add((), f"{key} is missing", f"a scenario begins with '{key}: {wanted}'")
+        elif said != wanted:
+            findings.add((key,), f"{said!r} is not known here", f"this labnet reads '{key}: {wanted}'")
+
+
+class _Walk:
+    """Takes values by the types that the structs declare, and notes what does not fit."""
+
+    def __init__(self, tree: Tree, findings: Findings) -> None:
+        self._tree, self._findings = tree, findings
+
+    def struct(self, value: Any, cls: type[msgspec.Struct], path: Path) -> Any:
+        """A mapping as a struct wants it: unknown keys out, every known key taken by its type."""
+        if not isinstance(value, dict):
+            self._findings.add(path, f"wants a mapping, not {_said(value)}", f"keys: {', '.join(_keys(cls))}")
+            return value
+        fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
+        out = {}
+        for key, inner in value.items():
+            if key not in fields:
+                self._unknown(key, list(fields), path)
+            elif inner is not None or fields[key].required:
+                out[key] = self.take(inner, fields[key].type, (*path, key))
+        for key, item in fields.items():
+            if item.required and key not in value:
+                self._findings.add(path, f"{key} is missing", _example(key, item.type))
+        return out
+
+    def take(self, value: Any, wanted: Any, path: Path) -> Any:
+        """A value as its type wants it."""
+        wanted, extra = _unwrapped(wanted)
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            return self.struct(value, wanted, path)
+        origin, args = get_origin(wanted), get_args(wanted)
+        if origin is list and isinstance(value, list):
+            return [self.take(item, args[0], (*path, n)) for n, item in enumerate(value)]
+        if origin is dict and isinstance(value, dict):
+            return {self._key(key, args[0], path): self.take(item, args[1], (*path, key)) for key, item in value.items()}
+        if extra == AS_WRITTEN and isinstance(value, int | float):
+            value = self._tree.texts.get(path, str(value))
+        self._leaf(value, wanted, path)
+        return value
+
+    def _key(self, key: str, wanted: Any, path: Path) -> str:
+        choices = get_args(wanted)
+        if choices and key not in choices:
+            self._findings.add((*path, key), f"{key!r} is none of {', '.join(choices)}", nearest(key, choices))
+        return key
+
+    def _leaf(self, value: Any, wanted: Any, path: Path) -> None:
+        try:
+            msgspec.convert(value, wanted)
+        except msgspec.ValidationError:
+            choices = get_args(wanted) if get_origin(wanted) is Literal else ()
+            self._findings.add(path, *(self._choice(value, choices, path) if choices else self._type(value, wanted, path)))
+
+    def _choice(self, value: Any, choices: Sequence[str], path: Path) -> tuple[str, str]:
+        if path == ("cni", "kind") and value in LATER_CNI_KINDS:
+            return f"{value} is not there yet: it comes with a later version", f"this version knows {' and '.join(choices)}"
+        known = " or ".join(str(choice) for choice in choices)
+        return f"{_said(value)} is not taken", f"it wants {known}" if len(choices) < 4 else nearest(str(value), choices)
+
+    def _type(self, value: Any, wanted: Any, path: Path) -> tuple[str, str]:
+        quote = ""
+        if isinstance(value, bool | int | float) and "text" in _named(wanted):
+            quote = f'put it in quotes: "{self._tree.texts.get(path, value)}"'
+        elif value is None:
+            quote = "give it a value or remove the key"
+        return f"wants {_named(wanted)}, not {_said(value)}", quote or _example(str(path[-1]), wanted)
+
+    def _unknown(self, key: str, known: list[str], path: Path) -> None:
+        at = (*path, key)
+        later = LATER.get(_pattern(at))
+        if later is not None:
+            self._findings.add(at, f"{key} is not there yet: {later} come with a later version", "remove the key")
+            return
+        self._findings.add(at, f"unknown key {key!r}", nearest(key, known))
+
+
+def _pattern(path: Path) -> str:
+    """A path with its indexes left out, `vpc` written as the list that it is short for."""
+    steps: list[str] = []
+    for step in path:
+        if isinstance(step, int):
+            steps[-1] += "[]"
+        else:
+            steps.append("vpcs[]" if step == "vpc" and not steps else step)
+    return ".".join(steps)
+
+
+def _unwrapped(wanted: Any) -> tuple[Any, Any]:
+    """A type without Annotated and without None, and the `extra` that it carried."""
+    extra = None
+    while True:
+        origin = get_origin(wanted)
+        if origin is Annotated:
+            extra = next((meta.extra for meta in wanted.__metadata__ if getattr(meta, "extra", None)), extra)
+            wanted = get_args(wanted)[0]
+        elif origin in (Union, types.UnionType) and type(None) in get_args(wanted) and len(get_args(wanted)) == 2:
+            wanted = next(item for item in get_args(wanted) if item is not type(None))
+        else:
+            return wanted, extra
+
+
+def _named(wanted: Any) -> str:
+    """A type in words."""
+    wanted, _extra = _unwrapped(wanted)
+    origin, args = get_origin(wanted), get_args(wanted)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_named(item) for item in args if item is not type(None))
+    if origin is Literal:
+        return " or ".join(str(item) for item in args)
+    if origin is list:
+        return f"a list of {_named(args[0])}"
+    return _WORDS.get(origin or wanted, "a mapping")
+
+
+def _said(value: Any) -> str:
+    """A value in words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return _WORDS[type(value)]
+    return repr(value)
+
+
+def _keys(cls: type[msgspec.Struct]) -> list[str]:
+    return [item.encode_name for item in msgspec.structs.fields(cls)]
+
+
+def _example(key: str, wanted: Any) -> str:
+    """A hint from the examples that a type carries."""
+    for meta in getattr(wanted, "__metadata__", ()):
+        if getattr(meta, "examples", None):
+            return f"for example '{key}: {meta.examples[0]}'"
+    inner, _extra = _unwrapped(wanted)
+    if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+        return f"keys: {', '.join(_keys(inner))}"
+    return "'labnet schema' prints what may stand where"

@@ -1,0 +1,112 @@
+"""The Status document: what a lab is, from the cloud's objects, the cluster's objects and each node's pool (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labnet.model import names
+from labnet.model.addressing import contains
+from labnet.model.cloud import CloudState, Eni, Instance
+from labnet.model.cluster import Document, PodView
+from labnet.model.netstate import TABLE_MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """How the pod addresses of one ENI are used: `warm` free and assignable, `cooling` free but not yet; `max` of the type."""
+
+    used: int = 0
+    warm: int = 0
+    cooling: int = 0
+    max: int = 0
+    table: int = TABLE_MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the status is made of: `pools` by node and ENI id, `veth_prefix` of the CNI's host links."""
+
+    lab: str
+    scenario: str
+    state: str
+    time_s: float
+    cloud: CloudState
+    nodes: tuple[Document, ...]
+    pods: tuple[PodView, ...]
+    pools: Mapping[str, Mapping[str, Pool]]
+    veth_prefix: str = "eni"
+
+
+def status(facts: Facts) -> dict[str, Any]:
+    """The document of the project's interfaces: `ip` without mask, nodes and pods in order of making."""
+    return {
+        "apiVersion": "labnet/v1", "kind": "Status", "lab": facts.lab, "scenario": facts.scenario, "state": facts.state,
+        "time": facts.time_s, "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
+        "pods": [_pod(facts, pod) for pod in facts.pods],
+    }
+
+
+def _running(cloud: CloudState) -> Iterable[Instance]:
+    return (instance for instance in cloud.instances.values() if instance.state in ("pending", "running"))
+
+
+def _node(facts: Facts, instance: Instance) -> dict[str, Any]:
+    enis = facts.cloud.enis_of(instance.id)
+    primary = enis[0].addresses[0] if enis else None
+    capacity = {doc["metadata"]["name"]: doc["status"]["capacity"]["pods"] for doc in facts.nodes}
+    return {
+        "name": instance.name, "instanceId": instance.id, "instanceType": instance.instance_type,
+        "netns": names.node_netns(facts.lab, instance.name), "ip": primary.address if primary else "",
+        "publicIp": (primary.public or "") if primary else "", "maxPods": int(capacity.get(instance.name, 0)),
+        "ready": _ready(facts, instance.name), "enis": [_eni(facts, instance, eni) for eni in enis],
+    }
+
+
+def _ready(facts: Facts, node: str) -> bool:
+    for doc in facts.nodes:
+        if doc["metadata"]["name"] == node:
+            return any(item["type"] == "Ready" and item["status"] == "True" for item in doc["status"]["conditions"])
+    return False
+
+
+def _eni(facts: Facts, instance: Instance, eni: Eni) -> dict[str, Any]:
+    assert eni.attachment is not None, "only attached ENIs are asked for"
+    pool = facts.pools.get(instance.name, {}).get(eni.id, Pool())
+    subnet = facts.cloud.subnets[eni.subnet_id]
+    return {
+        "id": eni.id, "deviceIndex": eni.attachment.device_index, "name": names.eni_link(eni.attachment.device_index), "mac": eni.mac,
+        "subnet": subnet.tags.get("Name", subnet.id), "ip": eni.primary, "table": pool.table, "prefixes": list(eni.prefixes),
+        "addresses": {"used": pool.used, "warm": pool.warm, "cooling": pool.cooling, "max": pool.max},
+    }
+
+
+def _pod(facts: Facts, pod: PodView) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "namespace": pod.namespace, "name": pod.name, "node": pod.node, "phase": pod.phase, "reason": pod.reason, "ip": pod.ip,
+        "eni": "", "device": "", "table": None, "hostLink": "", "netns": names.pod_netns(facts.lab, pod.namespace, pod.name),
+    }
+    if pod.host_network:
+        return {**out, "netns": names.node_netns(facts.lab, pod.node) if pod.node else ""}
+    eni = _eni_of(facts.cloud, pod)
+    if eni is None or eni.attachment is None:
+        return out
+    pool = facts.pools.get(pod.node, {}).get(eni.id, Pool())
+    return {
+        **out, "eni": eni.id, "device": names.eni_link(eni.attachment.device_index), "table": pool.table,
+        "hostLink": names.host_link(pod.namespace, pod.name, facts.veth_prefix),
+    }
+
+
+def _eni_of(cloud: CloudState, pod: PodView) -> Eni | None:
+    """The ENI on the pod's node that carries its address, by itself or in a prefix."""
+    if not pod.ip or not pod.node:
+        return None
+    for instance in cloud.instances.values():
+        if instance.name != pod.node:
+            continue
+        for eni in cloud.enis_of(instance.id):
+            if any(item.address == pod.ip for item in eni.addresses) or any(contains(prefix, pod.ip) for prefix in eni.prefixes):
+                return eni
+    return None

@@ -1,0 +1,121 @@
+"""One netfilter hook of a namespace: iptables tables and nftables chains in the order of their priorities (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from labnet.trace.flight import InFlight, Outcome
+from labnet.trace.iptables_walk import Tables, run_table, translated
+from labnet.trace.nft_fields import Fields, Value
+from labnet.trace.nft_text import NftChain
+from labnet.trace.nft_walk import Table, run_chain, tables_of
+from labnet.trace.world import Host
+
+# Priorities at which the kernel calls the tables of iptables.  Source: linux/netfilter_ipv4.h, enum nf_ip_hook_priorities
+IPTABLES_AT: dict[str, tuple[tuple[int, str], ...]] = {
+    "prerouting": ((-300, "raw"), (-150, "mangle"), (-100, "nat")),
+    "input": ((-150, "mangle"), (0, "filter"), (50, "security"), (100, "nat")),
+    "forward": ((-150, "mangle"), (0, "filter"), (50, "security")),
+    "output": ((-300, "raw"), (-150, "mangle"), (-100, "nat"), (0, "filter"), (50, "security")),
+    "postrouting": ((-150, "mangle"), (100, "nat")),
+}
+IP_FAMILIES = frozenset({"ip", "inet"})
+
+Step = tuple[int, bool, Callable[[InFlight], Outcome]]
+
+
+class Netfilter:
+    """The netfilter rules of one namespace, ready to be asked hook by hook."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._iptables = Tables.of(host)
+        self._nft = tables_of(host)
+
+    def hook(self, name: str, packet: InFlight) -> Outcome:
+        """Take a packet through a hook: prerouting, input, forward, output, postrouting."""
+        outcome = Outcome(packet)
+        translated_here = False
+        for _, is_nat, run in sorted(self._steps(name), key=lambda step: step[0]):
+            if is_nat and translated_here:
+                continue  # the kernel asks no further nat chain once a mapping is set up
+            later = run(outcome.packet)
+            translated_here = translated_here or (is_nat and bool(later.nat))
+            outcome = outcome.then(later)
+            if outcome.verdict == "drop":
+                break
+        return outcome
+
+    def device(self, hook: str, link: str, packet: InFlight) -> tuple[Outcome, str]:
+        """Take a frame through the netdev chains of one link (ingress, egress); also the packet type that rules set ("" = none)."""
+        outcome, kind = Outcome(packet), ""
+        for table, chain in self._base_chains("netdev", hook):
+            if chain.device != link:
+                continue
+            done, fields = self._run(table, chain, outcome.packet)
+            kind = str(fields.get("meta pkttype", kind))
+            outcome = outcome.then(done)
+            if outcome.verdict == "drop":
+                break
+        return outcome, kind
+
+    def arp(self, hook: str, fields: Fields) -> Fields | None:
+        """Take an ARP message through the chains of the arp family; None when a rule drops it."""
+        for table, chain in self._base_chains("arp", hook):
+            done = run_chain(table, chain, fields)
+            if done.verdict == "drop":
+                return None
+            fields = done.fields
+        return fields
+
+    def _base_chains(self, family: str, hook: str) -> list[tuple[Table, NftChain]]:
+        found = [(table, chain) for table in self._nft if table.family == family for chain in table.chains.values() if chain.hook == hook]
+        return sorted(found, key=lambda pair: pair[1].priority)
+
+    def _steps(self, name: str) -> Iterator[Step]:
+        for priority, table in IPTABLES_AT[name]:
+            yield priority, table == "nat", lambda packet, table=table: run_table(self._iptables, self._host, table, name.upper(), packet)  # type: ignore[misc]  # bound as default
+        for nft in self._nft:
+            for chain in nft.chains.values():
+                if nft.family in IP_FAMILIES and chain.hook == name:
+                    yield chain.priority, chain.type == "nat", lambda packet, nft=nft, chain=chain: self._run(nft, chain, packet)[0]  # type: ignore[misc]
+
+    def _run(self, table: Table, chain: NftChain, packet: InFlight) -> tuple[Outcome, Fields]:
+        done = run_chain(table, chain, fields_of(self._host, packet))
+        after = _with_fields(packet, done.fields)
+        nat = ""
+        if done.nat is not None:
+            kind, address, port = done.nat
+            if kind == "snat" and not address:
+                address = next((item.address for item in self._host.addresses if item.link == packet.oif), "")
+            after, nat = translated(after, kind.upper(), address, int(port or 0))
+        return Outcome(after, done.verdict, done.matched, done.rule, done.counter, nat, done.unknown), done.fields
+
+
+def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
+    """The fields that nftables rules read, for a packet that is the first of its flow."""
+    fields: dict[str, Value] = {
+        "iifname": packet.iif, "oifname": packet.oif, "ip saddr": packet.src, "ip daddr": packet.dst, "ip protocol": packet.protocol,
+        "ip ttl": packet.ttl, "ip length": packet.length, "ether saddr": packet.src_mac, "ether daddr": packet.dst_mac, "ether type": "ip",
+        "ct state": "new", "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
+        "meta nfproto": "ipv4",
+        "fib daddr type": "local" if host.is_local(packet.dst) else "unicast",
+        "fib saddr type": "local" if host.is_local(packet.src) else "unicast",
+    }
+    if packet.protocol == "icmp":
+        fields["icmp type"] = "echo-request"
+    else:
+        fields |= {"th dport": packet.dst_port, "th sport": packet.src_port}
+        fields |= {f"{packet.protocol} dport": packet.dst_port, f"{packet.protocol} sport": packet.src_port}
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def _with_fields(packet: InFlight, fields: Fields) -> InFlight:
+    """The packet with what statements may have set."""
+    return replace(
+        packet, mark=int(fields["meta mark"]), ct_mark=int(fields["ct mark"]), ttl=int(fields["ip ttl"]),
+        src=str(fields["ip saddr"]), dst=str(fields["ip daddr"]),
+        src_mac=str(fields.get("ether saddr", "")), dst_mac=str(fields.get("ether daddr", "")),
+    )
+

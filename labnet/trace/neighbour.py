@@ -1,0 +1,62 @@
+"""Which MAC a packet is sent to: the neighbour table, or the answer that the other end of the wire would give (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labnet.trace.hooks import Netfilter
+from labnet.trace.nft_fields import Fields
+from labnet.trace.routing import LOOPBACK, Question, lookup
+from labnet.trace.world import End, Host, World
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The MAC for a next hop ("" = nobody answers) and how it is known, as `ip neigh` would say it."""
+
+    mac: str
+    text: str
+
+
+def resolve(world: World, host: Host, link: str, address: str, visit: Callable[[str], tuple[Host, Netfilter]]) -> Resolved:
+    """Find the MAC of a next hop on a link: an entry that is there, else ARP to the other end. `visit` gives a namespace by name."""
+    entry = host.neighbour(link, address)
+    if entry is not None:
+        return Resolved(entry.mac, entry.text)
+    peer = world.wires.get((host.netns, link))
+    if peer is None:
+        return Resolved("", f"{address} dev {link}: nothing is known behind this link")
+    request = {
+        "iifname": peer[1], "arp operation": "request", "arp daddr ip": address,
+        "arp saddr ip": _own_address(host, link), "arp saddr ether": host.mac(link),
+    }
+    mac = _asked(peer, address, *visit(peer[0]), request)
+    return Resolved(mac, f"{address} dev {link} lladdr {mac} (by ARP)" if mac else f"{address} dev {link}: nobody answers ARP")
+
+
+def _own_address(host: Host, link: str) -> str:
+    """The sender address of an ARP question: the link's own, else any other of the namespace."""
+    here = [item.address for item in host.addresses if item.link == link]
+    elsewhere = [item.address for item in host.addresses if item.link != LOOPBACK]
+    return next(iter([*here, *elsewhere]), "0.0.0.0")
+
+
+def _asked(peer: End, address: str, host: Host, netfilter: Netfilter, request: Fields) -> str:
+    """The MAC with which a namespace answers an ARP question that comes in on a link, "" for silence."""
+    link = peer[1]
+    if link not in host.up or netfilter.arp("input", request) is None:
+        return ""
+    if not host.is_local(address) and not _proxies(host, link, address):
+        return ""
+    mac = host.mac(link)
+    reply = netfilter.arp("output", {"oifname": link, "arp operation": "reply", "arp saddr ip": address, "arp saddr ether": mac})
+    return "" if reply is None else str(reply["arp saddr ether"])
+
+
+def _proxies(host: Host, link: str, address: str) -> bool:
+    """Does proxy ARP answer: switched on, forwarding, and the address routed out of another link."""
+    if not host.conf(link, "proxy_arp") or not host.sysctl("net/ipv4/ip_forward"):
+        return False
+    route = lookup(host, Question(address, "0.0.0.0", iif=link)).route
+    return route is not None and route.type == "unicast" and route.dev != link
