@@ -5,19 +5,17 @@ A verb's module is imported when the verb runs; the table below is all that `lab
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from labnet.cli.output import color_wanted
-from labnet.cli.session import Session, session_options
+from labnet.cli.session import FORMATS, Session, session_options
 from labnet.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, LabnetError
 
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -45,11 +43,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
 class VerbGroup(click.Group):
     """A group whose verbs are imported when they are used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb, in the order of the help."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of that name: ``labnet.cli.verb_<module>.<verb>``."""
         if cmd_name not in VERBS:
             return None
@@ -60,11 +58,13 @@ class VerbGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb of the first word. Errors: a usage error with the nearest verb."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib  # late: only a misspelt verb needs it
+
             near = difflib.get_close_matches(args[0], VERBS, n=1)
             raise click.UsageError(f"there is no verb {args[0]!r}" + (f"; did you mean {near[0]}?" if near else ""), ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs by section."""
         for section in dict.fromkeys(section for section, _module, _help in VERBS.values()):
             with formatter.section(section):
@@ -75,8 +75,11 @@ class VerbGroup(click.Group):
     cls=VerbGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with: sudo labnet up eks-2node",
 )
-@session_options
-@click.option("--run-dir", metavar="DIR", envvar="LABNET_RUN_DIR", type=click.Path(path_type=Path), help="Where labs keep their state. Also LABNET_RUN_DIR.")
+@session_options(*FORMATS)
+@click.option(
+    "--run-dir", metavar="DIR", envvar="LABNET_RUN_DIR", type=click.Path(path_type=Path),
+    help="Where labs keep their state. Also LABNET_RUN_DIR.",
+)
 @click.version_option(package_name="labnet", message="labnet %(version)s")
 @click.pass_context
 def cli(context: click.Context, run_dir: Path | None) -> int:
@@ -93,6 +96,8 @@ def main(argv: Sequence[str] | None = None, session: Session | None = None) -> i
     """Run one command; returns the exit code. `session` is replaced in tests."""
     words = list(sys.argv[1:] if argv is None else argv)
     used = session or Session()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an arrow must not fail where the locale knows ASCII only
     try:
         code = cli.main(args=words, prog_name="labnet", standalone_mode=False, obj=used)
     except LabnetError as error:
@@ -117,6 +122,8 @@ def _usage(error: click.ClickException) -> tuple[str, str]:
 
 def _report(session: Session, error: BaseException, message: str, hint: str, code: int) -> int:
     if session.debug:
+        import traceback  # late: only a fault needs it
+
         traceback.print_exception(error)
     try:
         for word, text, color in (("error", message, "31;1"), ("hint", hint, "36")):
@@ -135,8 +142,3 @@ def _close_quietly() -> int:
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
     return EXIT_FAILED
-
-
-def verbs_help() -> dict[str, Any]:
-    """Every verb with its one line of help."""
-    return {verb: text for verb, (_section, _module, text) in VERBS.items()}

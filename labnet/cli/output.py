@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -47,16 +46,34 @@ def print_document(
 ) -> None:
     """A document as `-o` asks: json, yaml, name, or its tables (`tables` is told whether wide ones are wanted)."""
     if output == "json":
-        data(json.dumps(document, indent=2, ensure_ascii=False))
+        data(json_text(document))
     elif output == "yaml":
-        import yaml  # late: only this format needs it
-
-        data(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True).rstrip())
+        data(_yaml_text(document))
     elif output == "name" and names is not None:
         for name in names():
             data(name)
     elif tables is not None:
         print_tables(tables(output == "wide"))
+
+
+def json_text(document: Mapping[str, Any], indent: int | None = 2) -> str:
+    """A document as JSON; `indent` None = in one line."""
+    import json  # late, as below: a table needs none of it
+
+    return json.dumps(document, indent=indent, ensure_ascii=False)
+
+
+def _yaml_text(document: Mapping[str, Any]) -> str:
+    import json
+
+    import yaml
+
+    return str(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def counted(number: int, word: str) -> str:
+    """A number and its word: ``1 node``, ``3 pods``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def print_tables(tables: Sequence[Table]) -> None:
@@ -87,7 +104,8 @@ def _print_rich(table: Table) -> None:
 
     drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in table.columns:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, no_wrap=True)
     for row in table.rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(file=sys.stdout, highlight=False, no_color=not color_wanted(sys.stdout)).print(drawn)
+    width = max(len(line) for line in plain(table).splitlines()) + 2  # never cut or folded: addresses are there to be copied
+    Console(file=sys.stdout, width=width, highlight=False, no_color=not color_wanted(sys.stdout)).print(drawn)

@@ -13,6 +13,8 @@ import click
 from labnet.cli.backend import Backend, LabBackend
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
+DOCUMENT = ("table", "json", "yaml")
+"""The formats of what has neither wide tables nor names."""
 DEFAULT_RUN_DIR = "/run/labnet"
 _DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,11 +46,18 @@ class Session:
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
-def session_options(function: Function) -> Function:
-    """Give a verb `--lab`, `-o` and `--debug`, so that they may stand before or behind its name."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+def session_options(*formats: str) -> Callable[[Function], Function]:
+    """Give a verb `--lab`, `--debug` and, where it prints `formats`, `-o`: they may stand before or behind its name."""
+
+    def decorate(function: Function) -> Function:
+        function = _debug_option(function)
+        if formats:
+            function = click.option(
+                "-o", "--output", "_output", type=click.Choice(formats), expose_value=False, callback=_remember("output"), help="How to print.",
+            )(function)
+        return _lab_option(function)
+
+    return decorate
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -71,16 +80,12 @@ def _scenario_names(context: click.Context, _parameter: click.Parameter, incompl
     return [click.shell_completion.CompletionItem(name) for name in names] or [click.shell_completion.CompletionItem(incomplete, type="file")]
 
 
-_OPTIONS = (
-    click.option(
-        "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
-        help="Which lab; needed where several run. Also LABNET_LAB.",
-    ),
-    click.option(
-        "-o", "--output", "_output", type=click.Choice(FORMATS), expose_value=False, callback=_remember("output"),
-        help="How to print.",
-    ),
-    click.option("--debug", "_debug", is_flag=True, expose_value=False, callback=_remember("debug"), help="Show a traceback when something fails."),
+_lab_option = click.option(
+    "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
+    help="Which lab; needed where several run. Also LABNET_LAB.",
+)
+_debug_option = click.option(
+    "--debug", "_debug", is_flag=True, expose_value=False, callback=_remember("debug"), help="Show a traceback when something fails.",
 )
 
 complete_labs = _lab_names

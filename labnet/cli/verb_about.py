@@ -10,15 +10,15 @@ from click.shell_completion import get_completion_class
 
 import labnet
 from labnet.cli.output import data, print_document
-from labnet.cli.session import Session, pass_session, session_options
+from labnet.cli.session import DOCUMENT, Session, pass_session, session_options
 
 
 @click.command("version", short_help="Print the version.")
-@session_options
+@session_options(*DOCUMENT)
 @pass_session
 def version_verb(session: Session) -> int:
     """Print the version; -o json tells Python's and the kernel's too."""
-    output = session.format("table", "json", "yaml")
+    output = session.format(*DOCUMENT)
     if output == "table":
         data(f"labnet {labnet.__version__}")
         return 0

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from labnet.cli.output import Table, data, print_document, say
-from labnet.cli.session import Session, complete_scenarios, pass_session, session_options
+from labnet.cli.output import Table, counted, data, json_text, print_document, say
+from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_scenarios, pass_session, session_options
 from labnet.errors import ScenarioError
 
 
 @click.group("scenarios", invoke_without_command=True, short_help="List the scenarios that come with labnet, or show one.")
-@session_options
+@session_options(*FORMATS)
 @click.pass_context
 def scenarios_verb(context: click.Context) -> int:
     """List the scenarios that come with labnet; `scenarios show NAME` prints one, to learn from or to copy."""
@@ -24,7 +23,7 @@ def scenarios_verb(context: click.Context) -> int:
 
 
 @scenarios_verb.command("list", short_help="List them.")
-@session_options
+@session_options(*FORMATS)
 @pass_session
 def scenarios_list(session: Session) -> int:
     """List the scenarios that come with labnet."""
@@ -42,7 +41,7 @@ def scenarios_show(session: Session, name: str) -> int:
 
 
 def _list(session: Session) -> None:
-    output = session.format("table", "wide", "json", "yaml", "name")
+    output = session.format(*FORMATS)
     found = session.backend.built_ins()
     items = [{"name": item.name, "description": item.description, "path": str(item.path)} for item in found]
     document = {"apiVersion": "labnet/v1", "kind": "ScenarioList", "scenarios": items}
@@ -58,11 +57,11 @@ def _list(session: Session) -> None:
 @click.command("validate", short_help="Check a scenario file without running it.")
 @click.argument("scenario", shell_complete=complete_scenarios)
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Replace a value, as `up --set` does.")
-@session_options
+@session_options(*DOCUMENT)
 @pass_session
 def validate_verb(session: Session, scenario: str, sets: tuple[str, ...]) -> int:
     """Check SCENARIO, a file, a built-in name or - for standard input, and list everything that is wrong with it."""
-    output = session.format("table", "json", "yaml")
+    output = session.format(*DOCUMENT)
     try:
         found = session.backend.load(scenario, sets)
     except ScenarioError as error:
@@ -71,7 +70,8 @@ def validate_verb(session: Session, scenario: str, sets: tuple[str, ...]) -> int
         print_document(_verdict(scenario, [_problem(item) for item in getattr(error, "problems", ())] or [_whole(error)]), output)
         return error.exit_code
     if output == "table":
-        say(f"{scenario} is valid: {_count(len(found.nodes), 'node')}, {_count(len(found.pods), 'pod')}, {_count(len(found.checks), 'check')}")
+        counts = (counted(len(found.nodes), "node"), counted(len(found.pods), "pod"), counted(len(found.checks), "check"))
+        say(f"{scenario} is valid: {', '.join(counts)}")
     else:
         print_document(_verdict(scenario, []), output)
     return 0
@@ -91,15 +91,11 @@ def _whole(error: ScenarioError) -> dict[str, Any]:
     return {"file": error.file, "line": error.line, "field": error.field, "message": error.message, "hint": error.hint}
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
 @click.command("schema", short_help="Print the JSON Schema of scenario files.")
-@session_options
+@session_options("json")
 @pass_session
 def schema_verb(session: Session) -> int:
     """Print the JSON Schema of scenario files, for editors: labnet schema > labnet.schema.json."""
     session.format("json")
-    data(json.dumps(session.backend.schema(), indent=2, ensure_ascii=False))
+    data(json_text(session.backend.schema()))
     return 0

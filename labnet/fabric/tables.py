@@ -34,7 +34,7 @@ GATEWAY_TABLE = "igw"
 
 # sets and maps of table `ip vpc`
 ENI_ADDRESS = "eni_address"  # ifname . ipv4_addr: the addresses of the ENI behind a port
-NO_CHECK = "nocheck"  # ifname: ports whose source/dest check is off
+NO_CHECK = "nocheck"  # ifname: ports whose source/dest check is off (in table `netdev vpc` too: they may name any sender)
 GATEWAYS = "gateways"  # ifname: ports of gateways
 VPC_CIDRS = "vpc_cidrs"  # ipv4_addr, intervals
 SERVICE_ADDRESS = "services"  # ipv4_addr
@@ -85,14 +85,19 @@ _NETDEV_BODY = f"""
   set {PORT_MAC} {{ type ifname . ether_addr; }}
   map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
   set {MAPPED} {{ type mark . ipv4_addr . ether_addr; }}
-  chain ask {{
-    arp operation != request counter drop comment "{DROP_ARP_REPLY}"
-    iifname . arp saddr ether != @{PORT_MAC} counter drop comment "{DROP_ARP_SENDER}"
-    arp saddr ip != 0.0.0.0 meta mark . arp saddr ip . arp saddr ether != @{MAPPED} counter drop comment "{DROP_ARP_SENDER}"
+  set {NO_CHECK} {{ type ifname; }}
+  chain asked {{
     meta mark . arp daddr ip != @{MAPPING} counter drop comment "{DROP_ARP_UNKNOWN}"
     ether daddr {{ ff:ff:ff:ff:ff:ff, {ROUTER_MAC} }} accept
     meta mark . arp daddr ip . ether daddr @{MAPPED} meta pkttype set host accept
     counter drop comment "{DROP_DESTINATION_MAC}"
+  }}
+  chain ask {{
+    arp operation != request counter drop comment "{DROP_ARP_REPLY}"
+    iifname . arp saddr ether != @{PORT_MAC} counter drop comment "{DROP_ARP_SENDER}"
+    iifname @{NO_CHECK} goto asked
+    arp saddr ip != 0.0.0.0 meta mark . arp saddr ip . arp saddr ether != @{MAPPED} counter drop comment "{DROP_ARP_SENDER}"
+    goto asked
   }}
   chain {CHAIN_IN} {{
     iifname . ether saddr != @{PORT_MAC} counter drop comment "{DROP_SOURCE_MAC}"

@@ -43,10 +43,13 @@ _RANKS: dict[type, int] = {
     Link: 0, Sysctl: 1, LinkMtu: 2, LinkUp: 3, Addr: 4, Neigh: 5, Route: 6, Rule: 8, NftTable: 9, NftPortChain: 10, NftElement: 11,
     IptChain: 12, IptRule: 13,
 }
+_SPELLED = frozenset({Rule, Sysctl, Route})
 
 
 def canonical(item: KernelObject) -> KernelObject:
     """The one spelling of an object for which several exist: a full mark mask, dotted sysctls, IPv6 metric and scope."""
+    if type(item) not in _SPELLED:
+        return item
     if isinstance(item, Rule) and item.fwmask == FULL_MASK:
         return replace(item, fwmask=None)
     if isinstance(item, Sysctl) and "/" not in item.path:
@@ -113,7 +116,11 @@ def index(items: Iterable[KernelObject]) -> dict[Key, KernelObject]:
 
 def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
     """Everything to do so that `have` becomes `want`, in an order in which it can be applied."""
-    there, wanted = index(have), index(want)
+    return diff_indexed(index(have), index(want))
+
+
+def diff_indexed(there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
+    """As `diff`, for objects by the key of their canonical spelling (`index`)."""
     gone = [item for key, item in there.items() if key not in wanted and removable(item)]
     return _ordered(gone, there, wanted)
 
@@ -130,9 +137,10 @@ def surplus(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple
 
 
 def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
-    mtus = {item.name for item in wanted.values() if isinstance(item, LinkMtu)}
+    mtus = {item.name for item in wanted.values() if isinstance(item, LinkMtu)} if there else set()
     come: list[Change] = []
-    remade: list[KernelObject] = []
+    kept: dict[Key, Change] = {}
+    gone = list(gone)
     for key, item in wanted.items():
         if item.derived:
             continue
@@ -144,47 +152,50 @@ def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted
         # an MTU that has an object of its own is compared there, not with the one at creation
         asked = replace(item, mtu_bytes=None) if isinstance(item, Link) and item.name in mtus else item
         if matches(before, asked):
-            continue
-        if _must_be_remade(before, item):
-            remade.append(before)
+            kept[key] = Change("add", item, before)
+        elif _must_be_remade(before, item):
+            gone.append(before)
             come.append(Change("add", item))
         else:
-            come.append(Change("replace", item, before))
-    gone = sorted([*gone, *remade], key=rank, reverse=True)
-    if gone:
-        come += _collateral(gone, there, wanted, {change.object.key for change in come})
+            kept[key] = Change("replace", item, before)
+    lost = _lost(gone, there, kept) if gone else set()
+    for key, change in kept.items():
+        if key in lost:
+            gone.append(there[key])
+            come.append(Change("add", change.object))
+        elif change.op == "replace":
+            come.append(change)
+    gone.sort(key=rank, reverse=True)
     come.sort(key=lambda change: rank(change.object))
     return (*(Change("remove", item) for item in gone), *come)
 
 
-def _collateral(
-    gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject], changed: set[Key]
-) -> list[Change]:
-    """What the kernel takes along with removed objects although it is wanted: it is written again.
+def _lost(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept: Mapping[Key, Change]) -> set[Key]:
+    """Keys of what the kernel takes along with removed objects although it is wanted: it goes with them and comes again.
 
-    A remade link loses everything on it. The last address of a link takes the link's routes along, a primary address
-    its secondaries (fib_inetaddr_event, __inet_del_ifa).
+    A removed link takes everything on it. The last address of a link takes the link's routes along, a primary address its
+    secondaries (fib_inetaddr_event, __inet_del_ifa). A route that changes is not overwritten where its old value needs what
+    goes: then it could not be put back.
     """
     links = {item.name for item in gone if isinstance(item, Link)}
     addrs = [item for item in gone if isinstance(item, Addr) and item.family == "inet"]
-    dropped = {addr.key for addr in addrs}
-    bared = {addr.link for addr in addrs} - {
-        item.link for key, item in there.items() if isinstance(item, Addr) and item.family == "inet" and key in wanted and key not in dropped
-    }
-    networks = {(addr.link, ip_interface(f"{addr.address}/{addr.prefixlen}").network) for addr in addrs}
+    staying = {item.link for key, item in there.items() if isinstance(item, Addr) and item.family == "inet" and key in kept}
+    bared = {addr.link for addr in addrs} - staying
+    networks = {(addr.link, _network(addr)) for addr in addrs}
+    shaken = links | {addr.link for addr in addrs} | {item.name for item in gone if isinstance(item, LinkUp)}
 
-    def lost(item: KernelObject) -> bool:
-        if isinstance(item, Route) and item.family == "inet" and item.dev in bared:
+    def is_lost(before: KernelObject, op: str) -> bool:
+        if isinstance(before, Route) and before.dev in (shaken if op == "replace" else bared):
             return True
-        if isinstance(item, Addr) and (item.link, ip_interface(f"{item.address}/{item.prefixlen}").network) in networks:
+        if isinstance(before, Addr) and (before.link, _network(before)) in networks:
             return True
-        return link_of(item) in links
+        return link_of(before) in links and not isinstance(before, Link)
 
-    again: list[Change] = []
-    for key, item in wanted.items():
-        if key in there and item.key not in changed and not item.derived and not isinstance(item, Link) and lost(item):
-            again.append(Change("replace", item, there[key]))
-    return again
+    return {key for key, change in kept.items() if is_lost(there[key], change.op)}
+
+
+def _network(addr: Addr) -> object:
+    return ip_interface(f"{addr.address}/{addr.prefixlen}").network
 
 
 def link_of(item: KernelObject) -> str | None:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -100,14 +100,20 @@ def inode_of(name: str, netns_dir: str = NETNS_DIR) -> int | None:
     return found.st_ino if found.st_dev == Path(THREAD_NETNS).stat().st_dev else None
 
 
-def create(names: Sequence[str], netns_dir: str = NETNS_DIR) -> dict[str, int]:
-    """Make named namespaces, `lo` up in each; name → nsfs inode. Errors: KernelError (EEXIST: name taken); then none is left."""
+def create(names: Sequence[str], netns_dir: str = NETNS_DIR, keep: Callable[[str, socket.socket], None] | None = None) -> dict[str, int]:
+    """Make named namespaces, `lo` up in each; name → nsfs inode. Errors: KernelError (EEXIST: name taken); then none is left.
+
+    `keep` is handed the route socket of each namespace, which is needed here anyway; whoever keeps it closes it.
+    """
     made: dict[str, int] = {}
     try:
-        Path(netns_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         with returning():
             for name in names:
-                made[name] = _create_one(path_of(name, netns_dir), name)
+                made[name], route = _create_one(path_of(name, netns_dir), name)
+                if keep is not None:
+                    keep(name, route)
+                else:
+                    route.close()
     except BaseException:
         for name in made:
             remove_name(name, netns_dir)
@@ -115,29 +121,42 @@ def create(names: Sequence[str], netns_dir: str = NETNS_DIR) -> dict[str, int]:
     return made
 
 
-def _create_one(path: str, name: str) -> int:
-    """Leaves the thread in the new namespace; the caller brings it back."""
+def _create_one(path: str, name: str) -> tuple[int, socket.socket]:
+    """Inode and route socket. Leaves the thread in the new namespace; the caller brings it back."""
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        _make_file(path)
         try:
             unshare()
             _checked(_libc().mount(THREAD_NETNS.encode(), path.encode(), b"none", MS_BIND, None))
-            _raise_loopback()
+            return os.stat(path).st_ino, _raise_loopback()  # noqa: PTH116 - called for every pod
         except BaseException:
             _detach(path)
             raise
-        return os.stat(path).st_ino  # noqa: PTH116 - called for every pod
     except OSError as error:
         raise KernelError("create", name, "namespace", error.errno or 0) from error
 
 
-def _raise_loopback() -> None:
-    """Errors: OSError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
+def _make_file(path: str) -> None:
+    flags = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        os.close(os.open(path, flags, 0o444))
+    except FileNotFoundError:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        os.close(os.open(path, flags, 0o444))
+
+
+def _raise_loopback() -> socket.socket:
+    """The route socket through which it was done. Errors: OSError."""
+    route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    try:
         route.send(_LO_UP)
         code: int = struct.unpack_from("=i", route.recv(4096), 16)[0]
-    if code:
-        raise OSError(-code, os.strerror(-code))
+        if code:
+            raise OSError(-code, os.strerror(-code))
+    except BaseException:
+        route.close()
+        raise
+    return route
 
 
 def remove_name(name: str, netns_dir: str = NETNS_DIR) -> None:

@@ -26,6 +26,8 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG = 1
 BATCH_BYTES = 64 * 1024
 RECEIVE_BYTES = 1 << 20
+FEW_MESSAGES = 100
+"""As many failures as the default receive buffer surely holds (212,992 bytes hold 250)."""
 READ_BYTES = 1 << 15
 """The largest datagram that a dump fills (netlink_recvmsg caps it there)."""
 TIMEOUT_S = 30.0
@@ -47,17 +49,21 @@ class AnswersLost(OSError):
 
 
 class RtnlSocket:
-    """NETLINK_ROUTE in the namespace behind a descriptor; the descriptor may be closed afterwards. Close the socket when done."""
+    """A NETLINK_ROUTE socket, whose namespace is the one in which it was opened. Takes the socket over; close this when done."""
 
-    def __init__(self, fd: int, timeout_s: float = TIMEOUT_S, receive_bytes: int = RECEIVE_BYTES) -> None:
-        self._socket = open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    def __init__(self, route: socket.socket, timeout_s: float = TIMEOUT_S) -> None:
+        self._socket = route
         whole_s = int(timeout_s)
-        limit = struct.pack("ll", whole_s, int((timeout_s - whole_s) * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        route.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole_s, int((timeout_s - whole_s) * 1e6)))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
-            self._socket.setsockopt(SOL_NETLINK, option, 1)
+            route.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0
+        self._wide = False
+
+    @classmethod
+    def opened(cls, fd: int, timeout_s: float = TIMEOUT_S) -> RtnlSocket:
+        """A new socket in the namespace behind a descriptor, which may be closed afterwards. Errors: OSError."""
+        return cls(open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE), timeout_s)
 
     def close(self) -> None:
         """Let the namespace go."""
@@ -65,6 +71,9 @@ class RtnlSocket:
 
     def send(self, messages: Sequence[bytes]) -> dict[int, Failure]:
         """Send all; the failures by place in `messages`. Failures do not stop what follows. Errors: OSError, AnswersLost."""
+        if len(messages) > FEW_MESSAGES and not self._wide:  # room for a failure of each
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+            self._wide = True
         failed: dict[int, Failure] = {}
         start = 0
         while start < len(messages):

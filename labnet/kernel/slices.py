@@ -6,11 +6,11 @@ writer does in the kernel (ipamd's rp_filter over the image's); when it gives up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from labnet.kernel.diff import canonical, diff, index, matches, missing, surplus
-from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Key, Link, NftTable, Slice, Sysctl
+from labnet.kernel.diff import canonical, diff_indexed, index, matches, missing, surplus
+from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Key, NftTable, Slice, Sysctl
 from labnet.ports import Kernel
 
 OnChange = Callable[[str, str, Change], None]
@@ -32,20 +32,19 @@ class _Claims:
             return None
         return next(iter(names)) if len(names) == 1 else max(names, key=lambda name: self.place[name])
 
-    def effective(self, keys: Iterable[Key]) -> list[KernelObject]:
+    def effective(self, keys: Iterable[Key]) -> dict[Key, KernelObject]:
         """The values that count for some keys, absent ones left out."""
-        found: list[KernelObject] = []
+        found: dict[Key, KernelObject] = {}
         for key in keys:
             name = self.owner(key)
             if name is not None:
-                found.append(self.owners[key][name])
+                found[key] = self.owners[key][name]
         return found
 
-    def write(self, part: Slice) -> Slice | None:
-        """Replace a slice; the one that stood there before, or None."""
+    def write(self, part: Slice, wanted: Mapping[Key, KernelObject] | None = None) -> Slice | None:
+        """Replace a slice (`wanted`: its objects by key, if at hand); the one that stood there before, or None."""
         before = self.slices.pop(part.name, None)
-        for item in before.objects if before else ():
-            key = canonical(item).key
+        for key in index(before.objects) if before else ():
             names = self.owners[key]
             names.pop(part.name, None)
             if not names:
@@ -53,8 +52,8 @@ class _Claims:
         if part.objects:
             self.slices[part.name] = part
             self.place.setdefault(part.name, len(self.place))
-            for item in part.objects:
-                self.owners.setdefault(canonical(item).key, {})[part.name] = item
+            for key, item in (index(part.objects) if wanted is None else wanted).items():
+                self.owners.setdefault(key, {})[part.name] = item
         return before
 
 
@@ -95,12 +94,11 @@ class SliceBook:
     def _write(self, netns: str, part: Slice) -> tuple[tuple[Change, ...], Slice | None]:
         claims = self._claims.setdefault(netns, _Claims())
         standing = claims.slices.get(part.name)
-        keys = dict.fromkeys(canonical(item).key for item in part.objects)
-        if standing is not None:
-            keys = dict.fromkeys(canonical(item).key for item in standing.objects) | keys
+        wanted = index(part.objects)
+        keys = wanted if standing is None else index(standing.objects) | wanted
         have = claims.effective(keys)
-        before = claims.write(part)
-        return diff(have, claims.effective(keys)), before
+        before = claims.write(part, wanted)
+        return diff_indexed(have, claims.effective(keys)), before
 
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
@@ -119,7 +117,7 @@ class SliceBook:
     def desired(self, netns: str) -> KernelState:
         """All that is claimed in a namespace, as one state."""
         claims = self._claims.get(netns)
-        return KernelState(tuple(claims.effective(claims.owners))) if claims else KernelState()
+        return KernelState(tuple(claims.effective(claims.owners).values())) if claims else KernelState()
 
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: an earlier process applied it."""
@@ -170,6 +168,4 @@ def _in_words_of(planned: KernelObject | None, seen: KernelObject) -> KernelObje
         return seen
     if isinstance(planned, NftTable) and isinstance(seen, NftTable):
         return planned  # the kernel does not tell a table's body in the words in which it was loaded
-    if isinstance(planned, Link) and isinstance(seen, Link):
-        return replace(seen, peer=planned.peer, made_by=planned.made_by)
     return planned if matches(seen, planned) else seen

@@ -193,15 +193,16 @@ def _who(pids: Iterable[int]) -> str:
 
 def holders(inodes: Iterable[int]) -> dict[int, list[int]]:
     """Processes that are in one of these namespaces or have it open: nsfs inode → pids. Sockets cannot be told."""
-    wanted = {f"net:[{inode}]": inode for inode in inodes}
+    wanted = set(inodes)
+    device = Path(THREAD_NETNS).stat().st_dev
     found: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - thousands of entries
         if not entry.isdigit():
             continue
-        targets = {_link(f"/proc/{entry}/task/{task}/ns/net") for task in _entries(f"/proc/{entry}/task")}
-        targets |= {_link(f"/proc/{entry}/fd/{number}") for number in _entries(f"/proc/{entry}/fd")}
-        for target in targets & wanted.keys():
-            found.setdefault(wanted[target], []).append(int(entry))
+        held = {_inode(f"/proc/{entry}/task/{task}/ns/net", device) for task in _entries(f"/proc/{entry}/task")}
+        held |= {_inode(f"/proc/{entry}/fd/{number}", device) for number in _entries(f"/proc/{entry}/fd")}
+        for inode in held & wanted:
+            found.setdefault(inode, []).append(int(entry))
     return found
 
 
@@ -212,8 +213,10 @@ def _entries(path: str) -> list[str]:
         return []
 
 
-def _link(path: str) -> str:
+def _inode(path: str, device: int) -> int:
+    """The inode behind a path if it lies on nsfs, else 0."""
     try:
-        return os.readlink(path)  # noqa: PTH115 - thousands of entries
+        found = os.stat(path)  # noqa: PTH116 - thousands of entries
     except OSError:
-        return ""
+        return 0
+    return found.st_ino if found.st_dev == device else 0

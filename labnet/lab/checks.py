@@ -145,7 +145,9 @@ def _place(path: Path, lab: str) -> str:
 def judge_ec2(check: Ec2Check, enis: Sequence[Mapping[str, int]]) -> CheckResult:
     """Counts of a node's attached ENIs: each entry is ``{"addresses": n, "prefixes": n}``."""
     counted = {
-        "enis": len(enis), "addresses": sum(item.get("addresses", 0) for item in enis), "prefixes": sum(item.get("prefixes", 0) for item in enis),
+        "enis": len(enis),
+        "addresses": sum(item.get("addresses", 0) for item in enis),
+        "prefixes": sum(item.get("prefixes", 0) for item in enis),
     }
     wanted = {"enis": check.enis, "addresses": check.addresses, "prefixes": check.prefixes}
     ok = all(counted[key] == value for key, value in wanted.items() if value is not None)
@@ -175,7 +177,8 @@ def judge_kernel(check: KernelCheck, printed: str, exit_code: int = 0, asked: Ch
         expected.append(f"equals {len(wanted)} lines")
         seen += _differences(wanted, lines)
     ok = not seen
-    return CheckResult(name, "kernel", ok, " and ".join(expected), "as expected" if ok else seen[0], "" if ok else "\n".join([*seen, "printed:", *lines]))
+    detail = "" if ok else "\n".join([*seen, "printed:", *lines])
+    return CheckResult(name, "kernel", ok, " and ".join(expected), "as expected" if ok else seen[0], detail)
 
 
 def _differences(wanted: Sequence[str], lines: Sequence[str]) -> list[str]:

@@ -91,9 +91,9 @@ async def _authorize(api: Ec2Api, vpc: str, group: SecurityGroupSpec, ids: Cloud
     if group.ingress:
         permissions = _permissions(group.ingress, vpc, ids)
         await api.call("AuthorizeSecurityGroupIngress", {"GroupId": group_id, "IpPermissions": permissions})
+    everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    await api.call("RevokeSecurityGroupEgress", {"GroupId": group_id, "IpPermissions": everything})
     if group.egress:
-        everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-        await api.call("RevokeSecurityGroupEgress", {"GroupId": group_id, "IpPermissions": everything})
         permissions = _permissions(group.egress, vpc, ids)
         await api.call("AuthorizeSecurityGroupEgress", {"GroupId": group_id, "IpPermissions": permissions})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import node_names, vpc_name, vpcs_of, words_of
+from labnet.lab.scenario_env import check_env
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_rules_vpc import unique
 from labnet.model import names
@@ -105,11 +106,12 @@ def _container(container: schema.Container, path: Path, ports: dict[tuple[str, i
     for key, port in (container.serve or {}).items():
         if not 0 < port <= MAX_PORT:
             findings.add((*path, "serve", key), f"{port} is no port", f"1 to {MAX_PORT}")
-    for wanted in _served(container):
-        if wanted in ports:
-            message = f"{wanted[0]} port {wanted[1]} is served by container {ports[wanted]} already"
-            findings.add((*path, "serve"), message, "containers of a pod share its ports: say 'serve: {tcp: 8081}'")
-        ports.setdefault(wanted, container.name)
+    taken = [wanted for wanted in _served(container) if wanted in ports]
+    if taken:
+        (protocol, port), owner = taken[0], ports[taken[0]]
+        hint = "containers of a pod share its ports: say 'serve: {tcp: 8081}'"
+        findings.add((*path, "serve"), f"{protocol} port {port} is served by container {owner} already", hint)
+    ports.update(dict.fromkeys(_served(container), container.name))
 
 
 def _served(container: schema.Container) -> tuple[tuple[str, int], ...]:
@@ -159,5 +161,7 @@ def _settings(document: schema.Document, findings: Findings) -> None:
         findings.add(("time", "factor"), f"{document.time.factor:g} is no factor", f"above 0, at most {MAX_FACTOR:g}")
     if document.seed < 0:
         findings.add(("seed",), f"{document.seed} is negative", "any whole number from 0")
-    if document.cni.kind == "none" and document.cni.env:
+    if document.cni.kind == "vpc":
+        check_env(list(document.cni.env), findings)
+    elif document.cni.env:
         findings.add(("cni", "env"), "nothing reads it: kind none runs no CNI", "remove it, or set kind: vpc")

@@ -71,8 +71,9 @@ def _pinned(rooms: Mapping[str, _Room], findings: Findings) -> None:
             continue
         limits = room.limits
         enis = room.addresses // max(1, limits.ipv4_per_eni - 1)
-        sum_text = f"{enis} ENIs × ({limits.ipv4_per_eni} − 1)" if enis <= limits.enis else f"{limits.enis} ENIs with prefixes"
-        message = f"{len(room.pods)} pods on {name}, but a {limits.name} has {room.addresses} pod addresses: {sum_text}"
+        sum_text = f"{_many(enis, 'ENI')} × ({limits.ipv4_per_eni} − 1)" if enis <= limits.enis else f"{_many(limits.enis, 'ENI')} of prefixes"
+        offered = _many(room.addresses, "pod address")
+        message = f"{_many(len(room.pods), 'pod')} on {name}, but a {limits.name} has {offered} here: {sum_text}"
         hint = f"{_WAY_OUT}; max-pods is {limits.max_pods} because it counts {HOST_NETWORK_PODS} host-network pods on top"
         findings.add((*room.pods[room.addresses], "node"), message, hint)
 
@@ -82,10 +83,19 @@ def _total(document: schema.Document, rooms: Mapping[str, _Room], asking: list[P
     if len(asking) <= room or any(len(item.pods) > item.addresses > 0 for item in rooms.values()):
         return
     if document.cni.kind == "none":
-        findings.add(asking[0], "no pod gets an address: cni.kind is none", "set kind: vpc, make the pod hostNetwork, or say 'pending: allowed'")
+        hint = "set kind: vpc, make the pod hostNetwork, or say 'pending: allowed'"
+        findings.add(asking[0], "no pod gets an address: cni.kind is none", hint)
         return
-    nodes = "1 node has" if len(rooms) == 1 else f"{len(rooms)} nodes have"
-    findings.add(asking[room], f"{len(asking)} pods, but {nodes} {room} pod addresses", _WAY_OUT if rooms else "add nodes")
+    if not rooms:
+        findings.add(asking[0], f"{_many(len(asking), 'pod')}, but no node", "add nodes")
+        return
+    message = f"{_many(len(asking), 'pod')}, but {_many(len(rooms), 'node')} with {_many(room, 'pod address')} together"
+    findings.add(asking[room], message, _WAY_OUT)
+
+
+def _many(number: int, word: str) -> str:
+    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
+    return f"{number} {word}{ending}"
 
 
 def _subnets(document: schema.Document, findings: Findings) -> None:

@@ -16,7 +16,8 @@ from labnet.model import addressing, names
 LARGEST, SMALLEST = 16, 28
 """Prefix lengths that AWS takes for VPCs and subnets."""
 FOREIGN_BLOCKS = {
-    "0.0.0.0/8": "'this network'", "127.0.0.0/8": "loopback", "169.254.0.0/16": "link-local (IMDS lives there)", "224.0.0.0/3": "multicast and reserved",
+    "0.0.0.0/8": "'this network'", "127.0.0.0/8": "loopback",
+    "169.254.0.0/16": "link-local (IMDS lives there)", "224.0.0.0/3": "multicast and reserved",
 }
 NAME_RE = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 ZONE_RE = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9][a-z]")
@@ -46,7 +47,8 @@ def check_vpcs(document: schema.Document, findings: Findings) -> None:
 def unique(seen: dict[str, Path], name: str, path: Path, what: str, findings: Findings) -> None:
     """Note a name that stands twice; `seen` remembers where each stood first."""
     if name in seen:
-        findings.add(path, f"a second {what} named {name!r}; the first is in {findings.place(seen[name]).text}", "give one of them another name")
+        message = f"a second {what} named {name!r}; the first is in {findings.place(seen[name]).text}"
+        findings.add(path, message, "give one of them another name")
     seen.setdefault(name, path)
 
 
@@ -163,7 +165,8 @@ def _rule(rule: schema.SecurityGroupRule, path: Path, known: set[str], findings:
         otherwise = "tcp, udp, icmp, -1 for all, or a number up to 255"
         findings.add((*path, "protocol"), f"{rule.protocol!r} is no protocol", nearest(rule.protocol, PROTOCOLS, otherwise))
     if (rule.cidr is None) == (rule.group is None):
-        findings.add(path, "names both a cidr and a group" if rule.cidr else "names no other side", "give it one: 'cidr: 0.0.0.0/0' or 'group: NAME'")
+        message = "names both a cidr and a group" if rule.cidr else "names no other side"
+        findings.add(path, message, "give it one: 'cidr: 0.0.0.0/0' or 'group: NAME'")
     if rule.cidr is not None:
         check_block(rule.cidr, (*path, "cidr"), findings, sized=False)
     if rule.group is not None and rule.group not in known:

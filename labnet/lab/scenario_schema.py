@@ -33,9 +33,10 @@ LATER_CNI_KINDS = ("kubenet", "calico", "multus", "cilium", "ipvlan")
 
 AS_WRITTEN = {"as_written": True}
 """In a type's `extra`: the value is text, and a number or a word like true is taken as it was written in the file."""
-_PLAIN: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_MARK = "x-as-written"
+"""Marks such a type in what msgspec makes, until `schema` has widened it."""
 
-Text = Annotated[str, Meta(extra=AS_WRITTEN, extra_json_schema=_PLAIN)]
+Text = Annotated[str, Meta(extra=AS_WRITTEN, extra_json_schema={_MARK: True})]
 Name = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"})]
 PodName = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"})]
 Cidr = Annotated[str, Meta(description="An IPv4 block without host bits", examples=["10.10.0.0/16"])]
@@ -43,11 +44,11 @@ Command = Annotated[str | list[str], Meta(description="A command: one text, spli
 Port = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 65535})]
 Protocol = Annotated[str, Meta(
     description="tcp, udp, icmp, an IP protocol number, or -1 for all", examples=["tcp"], extra=AS_WRITTEN,
-    extra_json_schema={"type": ["string", "integer"]},
+    extra_json_schema={_MARK: True},
 )]
 Dialect = Annotated[Literal["1.6", "1.23"], Meta(
     description='Whose kernel state: "1.6" as the VPC CNI of 2019 left it, "1.23" as the current one does', extra=AS_WRITTEN,
-    extra_json_schema={"enum": ["1.6", "1.23", 1.6, 1.23]},
+    extra_json_schema={_MARK: True},
 )]
 
 
@@ -55,14 +56,14 @@ class _Mapping(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True,
     """What all mappings of a scenario file share."""
 
 
-class Metadata(_Mapping):
+class Metadata(_Mapping, frozen=True):
     """Who the scenario is."""
 
     name: Annotated[Name, Meta(description="The lab's name, unless `up --name` gives another", examples=["eks-2node"])]
     description: Annotated[str, Meta(description="One line for `labnet scenarios`")] = ""
 
 
-class Subnet(_Mapping):
+class Subnet(_Mapping, frozen=True):
     """A subnet of a VPC: /16 to /28, inside the VPC; nodes are placed in it by its name."""
 
     name: Annotated[str, Meta(description="Unique in the scenario", examples=["public-a"])]
@@ -71,7 +72,7 @@ class Subnet(_Mapping):
     map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
 
 
-class SecurityGroupRule(_Mapping):
+class SecurityGroupRule(_Mapping, frozen=True):
     """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
 
     protocol: Protocol
@@ -81,7 +82,7 @@ class SecurityGroupRule(_Mapping):
     group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
 
 
-class SecurityGroup(_Mapping):
+class SecurityGroup(_Mapping, frozen=True):
     """A security group: what it lists is allowed. Without `egress` everything may leave, as on AWS."""
 
     name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
@@ -89,7 +90,7 @@ class SecurityGroup(_Mapping):
     egress: list[SecurityGroupRule] | None = None
 
 
-class Vpc(_Mapping):
+class Vpc(_Mapping, frozen=True):
     """A VPC: one namespace on the machine that routes as AWS does."""
 
     name: Annotated[str, Meta(description="Needed where there are several", examples=["blue"])] = ""
@@ -100,7 +101,7 @@ class Vpc(_Mapping):
     security_groups: list[SecurityGroup] = field(default_factory=list)
 
 
-class Node(_Mapping):
+class Node(_Mapping, frozen=True):
     """An EC2 instance that is a node of the cluster."""
 
     name: Annotated[Name, Meta(description="Its name; with `count`, name-1 to name-N", examples=["node1"])]
@@ -114,7 +115,7 @@ class Node(_Mapping):
     public_ip: Annotated[bool | None, Meta(description="Overrides the subnet's mapPublicIpOnLaunch")] = None
 
 
-class Cni(_Mapping):
+class Cni(_Mapping, frozen=True):
     """Which CNI plugin gives pods their network."""
 
     kind: Annotated[Literal["vpc", "none"], Meta(description="The VPC CNI, or none: nodes, ENIs and IMDS only")] = "vpc"
@@ -124,7 +125,7 @@ class Cni(_Mapping):
     )] = field(default_factory=dict)
 
 
-class Container(_Mapping):
+class Container(_Mapping, frozen=True):
     """One container of a pod: a program, or the built-in server."""
 
     name: Annotated[str, Meta(examples=["web"])]
@@ -134,7 +135,7 @@ class Container(_Mapping):
     )] = None
 
 
-class Pod(_Mapping):
+class Pod(_Mapping, frozen=True):
     """A pod. Without containers it runs the built-in server: HTTP on 80 and 8080, UDP echo on 7."""
 
     name: Annotated[PodName, Meta(examples=["pod1"])]
@@ -146,7 +147,7 @@ class Pod(_Mapping):
     containers: list[Container] = field(default_factory=list)
 
 
-class Ec2Check(_Mapping):
+class Ec2Check(_Mapping, frozen=True):
     """What EC2 must say of a node: counts; what is absent is not compared."""
 
     node: str
@@ -155,7 +156,7 @@ class Ec2Check(_Mapping):
     prefixes: Annotated[int | None, Meta(description="/28 prefixes on them")] = None
 
 
-class KernelCheck(_Mapping):
+class KernelCheck(_Mapping, frozen=True):
     """What a command must print inside a target. Lines are compared with runs of blanks as one; placeholders may stand in all texts."""
 
     target: Annotated[str, Meta(description="A node, a pod or internet")]
@@ -164,7 +165,7 @@ class KernelCheck(_Mapping):
     equals: Annotated[str | None, Meta(description="All lines that must be printed, in order")] = None
 
 
-class Check(_Mapping):
+class Check(_Mapping, frozen=True):
     """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, or a `kernel` listing.
 
     Placeholders: ${pod1} and ${node1} stand for addresses, ${node1.publicIp} for a field of the target's entry in the status.
@@ -185,19 +186,19 @@ class Check(_Mapping):
     kernel: KernelCheck | None = None
 
 
-class Kubelet(_Mapping):
+class Kubelet(_Mapping, frozen=True):
     """How kubelet calls CNI plugins."""
 
     exec: Annotated[Literal["auto", "always"], Meta(description="auto: labnet's own plugins in process; always: as programs")] = "auto"
 
 
-class Time(_Mapping):
+class Time(_Mapping, frozen=True):
     """The lab's clock once it is up."""
 
     factor: Annotated[float, Meta(description="How many seconds of the lab pass in one", extra_json_schema={"exclusiveMinimum": 0})] = 1.0
 
 
-class Document(_Mapping):
+class Document(_Mapping, frozen=True):
     """A labnet scenario file."""
 
     api_version: Literal["labnet/v1"]
@@ -218,9 +219,23 @@ class Document(_Mapping):
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a scenario file."""
     made = msgspec.json.schema(Document)
-    made = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "labnet scenario", **made,
-        "description": "A labnet scenario file, version labnet/v1. Unknown keys are errors.",
+    _widen(made)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "labnet scenario",
+        "description": "A labnet scenario file, version labnet/v1. Unknown keys are errors.", **made,
     }
-    return made
+
+
+def _widen(part: Any) -> None:
+    """Where text is taken as it was written, numbers and true or false are fine too."""
+    if isinstance(part, dict):
+        if part.pop(_MARK, False):
+            if "enum" in part:
+                part["enum"] = [*part["enum"], *(float(word) for word in part["enum"])]
+            else:
+                part["type"] = ["string", "number", "boolean"]
+        for inner in part.values():
+            _widen(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            _widen(inner)

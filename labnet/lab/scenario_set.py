@@ -40,7 +40,8 @@ def _steps(text: str, word: str) -> list[Step]:
 
 
 def _set(tree: Tree, word: str, steps: Sequence[Step], text: str) -> None:
-    holder, path = tree.value, ()
+    holder: Any = tree.value
+    path: Path = ()
     for step in steps[:-1]:
         holder, path = _into(holder, path, step, word)
     last = _own(holder, steps[-1], word)

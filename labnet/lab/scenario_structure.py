@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -48,39 +49,61 @@ def _identity(value: dict[str, Any], findings: Findings) -> None:
             findings.add((key,), f"{said!r} is not known here", f"this labnet reads '{key}: {wanted}'")
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What may stand somewhere: the type as declared, and its core without Annotated and None, with the `extra` it carried."""
+
+    declared: Any
+    required: bool
+    wanted: Any
+    extra: Any
+
+
 class _Walk:
     """Takes values by the types that the structs declare, and notes what does not fit."""
 
     def __init__(self, tree: Tree, findings: Findings) -> None:
         self._tree, self._findings = tree, findings
+        self._fields: dict[type[msgspec.Struct], dict[str, _Field]] = {}
+
+    def _fields_of(self, cls: type[msgspec.Struct]) -> dict[str, _Field]:
+        """A struct's fields by key; msgspec works them out anew at every call, which 5,000 pods would feel."""
+        if cls not in self._fields:
+            self._fields[cls] = {
+                item.encode_name: _Field(item.type, item.required, *_unwrapped(item.type)) for item in msgspec.structs.fields(cls)
+            }
+        return self._fields[cls]
 
     def struct(self, value: Any, cls: type[msgspec.Struct], path: Path) -> Any:
         """A mapping as a struct wants it: unknown keys out, every known key taken by its type."""
         if not isinstance(value, dict):
             self._findings.add(path, f"wants a mapping, not {_said(value)}", f"keys: {', '.join(_keys(cls))}")
             return value
-        fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
+        fields = self._fields_of(cls)
         out = {}
+        meant = ""
         for key, inner in value.items():
             if key not in fields:
-                self._unknown(key, list(fields), path)
+                meant += self._unknown(key, list(fields), path)
             elif inner is not None or fields[key].required:
-                out[key] = self.take(inner, fields[key].type, (*path, key))
+                out[key] = self._take(inner, fields[key], (*path, key))
         for key, item in fields.items():
-            if item.required and key not in value:
-                self._findings.add(path, f"{key} is missing", _example(key, item.type))
+            if item.required and key not in value and key not in meant:  # a misspelt key is not missing too
+                self._findings.add(path, f"{key} is missing", _example(key, item.declared))
         return out
 
-    def take(self, value: Any, wanted: Any, path: Path) -> Any:
+    def _take(self, value: Any, field: _Field, path: Path) -> Any:
         """A value as its type wants it."""
-        wanted, extra = _unwrapped(wanted)
+        wanted, extra = field.wanted, field.extra
         if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
             return self.struct(value, wanted, path)
         origin, args = get_origin(wanted), get_args(wanted)
         if origin is list and isinstance(value, list):
-            return [self.take(item, args[0], (*path, n)) for n, item in enumerate(value)]
+            inner = _Field(args[0], True, *_unwrapped(args[0]))
+            return [self._take(item, inner, (*path, n)) for n, item in enumerate(value)]
         if origin is dict and isinstance(value, dict):
-            return {self._key(key, args[0], path): self.take(item, args[1], (*path, key)) for key, item in value.items()}
+            inner = _Field(args[1], True, *_unwrapped(args[1]))
+            return {self._key(key, args[0], path): self._take(item, inner, (*path, key)) for key, item in value.items()}
         if extra == AS_WRITTEN and isinstance(value, int | float):
             value = self._tree.texts.get(path, str(value))
         self._leaf(value, wanted, path)
@@ -113,13 +136,16 @@ class _Walk:
             quote = "give it a value or remove the key"
         return f"wants {_named(wanted)}, not {_said(value)}", quote or _example(str(path[-1]), wanted)
 
-    def _unknown(self, key: str, known: list[str], path: Path) -> None:
+    def _unknown(self, key: str, known: list[str], path: Path) -> str:
+        """Note an unknown key; returns the hint that was given."""
         at = (*path, key)
         later = LATER.get(_pattern(at))
         if later is not None:
             self._findings.add(at, f"{key} is not there yet: {later} come with a later version", "remove the key")
-            return
-        self._findings.add(at, f"unknown key {key!r}", nearest(key, known))
+            return ""
+        hint = nearest(key, known)
+        self._findings.add(at, f"unknown key {key!r}", hint)
+        return hint if hint.startswith("did you mean") else ""
 
 
 def _pattern(path: Path) -> str:
@@ -156,7 +182,7 @@ def _named(wanted: Any) -> str:
     if origin is Literal:
         return " or ".join(str(item) for item in args)
     if origin is list:
-        return f"a list of {_named(args[0])}"
+        return "a list of texts" if args == (str,) else "a list of mappings"
     return _WORDS.get(origin or wanted, "a mapping")
 
 

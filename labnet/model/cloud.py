@@ -134,6 +134,7 @@ class Eni:
     interface_type: str = "interface"
     tags: Tags = field(default_factory=dict)
     created_at_s: float = 0.0
+    client_token: str = ""
 
     @property
     def primary(self) -> str:

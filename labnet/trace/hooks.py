@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.iptables_walk import Tables, run_table, translated
@@ -21,6 +22,9 @@ IPTABLES_AT: dict[str, tuple[tuple[int, str], ...]] = {
     "postrouting": ((-150, "mangle"), (100, "nat")),
 }
 IP_FAMILIES = frozenset({"ip", "inet"})
+
+ECHO_TYPE_AND_CODE = 8 << 8
+"""What stands in an echo request where TCP and UDP have their source port: rules of the VPC read ICMP's type and code there."""
 
 Step = tuple[int, bool, Callable[[InFlight], Outcome]]
 
@@ -60,9 +64,14 @@ class Netfilter:
                 break
         return outcome, kind
 
-    def arp(self, hook: str, fields: Fields) -> Fields | None:
-        """Take an ARP message through the chains of the arp family; None when a rule drops it."""
-        for table, chain in self._base_chains("arp", hook):
+    def arp(self, hook: Literal["input", "output"], link: str, fields: Fields) -> Fields | None:
+        """Take an ARP message through the netdev chains of a link and the chains of the arp family; None when a rule drops it.
+
+        A question comes in (ingress, then input); an answer goes out (output, then egress).
+        """
+        chains = self._base_chains("arp", hook)
+        device = [pair for pair in self._base_chains("netdev", "ingress" if hook == "input" else "egress") if pair[1].device == link]
+        for table, chain in [*device, *chains] if hook == "input" else [*chains, *device]:
             done = run_chain(table, chain, fields)
             if done.verdict == "drop":
                 return None
@@ -99,12 +108,12 @@ def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
         "iifname": packet.iif, "oifname": packet.oif, "ip saddr": packet.src, "ip daddr": packet.dst, "ip protocol": packet.protocol,
         "ip ttl": packet.ttl, "ip length": packet.length, "ether saddr": packet.src_mac, "ether daddr": packet.dst_mac, "ether type": "ip",
         "ct state": "new", "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
-        "meta nfproto": "ipv4",
+        "meta nfproto": "ipv4", "meta priority": 0,
         "fib daddr type": "local" if host.is_local(packet.dst) else "unicast",
         "fib saddr type": "local" if host.is_local(packet.src) else "unicast",
     }
     if packet.protocol == "icmp":
-        fields["icmp type"] = "echo-request"
+        fields |= {"icmp type": "echo-request", "th sport": ECHO_TYPE_AND_CODE}
     else:
         fields |= {"th dport": packet.dst_port, "th sport": packet.src_port}
         fields |= {f"{packet.protocol} dport": packet.dst_port, f"{packet.protocol} sport": packet.src_port}

@@ -10,6 +10,8 @@ from labnet.trace.nft_fields import Fields
 from labnet.trace.routing import LOOPBACK, Question, lookup
 from labnet.trace.world import End, Host, World
 
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -27,9 +29,9 @@ def resolve(world: World, host: Host, link: str, address: str, visit: Callable[[
     peer = world.wires.get((host.netns, link))
     if peer is None:
         return Resolved("", f"{address} dev {link}: nothing is known behind this link")
-    request = {
-        "iifname": peer[1], "arp operation": "request", "arp daddr ip": address,
-        "arp saddr ip": _own_address(host, link), "arp saddr ether": host.mac(link),
+    request: Fields = {
+        "iifname": peer[1], "ether type": "arp", "ether saddr": host.mac(link), "ether daddr": BROADCAST_MAC, "meta mark": 0,
+        "arp operation": "request", "arp daddr ip": address, "arp saddr ip": _own_address(host, link), "arp saddr ether": host.mac(link),
     }
     mac = _asked(peer, address, *visit(peer[0]), request)
     return Resolved(mac, f"{address} dev {link} lladdr {mac} (by ARP)" if mac else f"{address} dev {link}: nobody answers ARP")
@@ -45,12 +47,16 @@ def _own_address(host: Host, link: str) -> str:
 def _asked(peer: End, address: str, host: Host, netfilter: Netfilter, request: Fields) -> str:
     """The MAC with which a namespace answers an ARP question that comes in on a link, "" for silence."""
     link = peer[1]
-    if link not in host.up or netfilter.arp("input", request) is None:
+    if link not in host.up or netfilter.arp("input", link, request) is None:
         return ""
     if not host.is_local(address) and not _proxies(host, link, address):
         return ""
     mac = host.mac(link)
-    reply = netfilter.arp("output", {"oifname": link, "arp operation": "reply", "arp saddr ip": address, "arp saddr ether": mac})
+    answer: Fields = {
+        "oifname": link, "ether type": "arp", "ether saddr": mac, "ether daddr": str(request["ether saddr"]), "meta mark": 0,
+        "arp operation": "reply", "arp saddr ip": address, "arp saddr ether": mac, "arp daddr ip": str(request["arp saddr ip"]),
+    }
+    reply = netfilter.arp("output", link, answer)
     return "" if reply is None else str(reply["arp saddr ether"])
 
 

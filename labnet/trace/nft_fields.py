@@ -16,7 +16,8 @@ _PLAIN = (
     "iifname", "oifname", "ip saddr", "ip daddr", "ip protocol", "ip ttl", "ip length", "ip6 saddr", "ip6 daddr", "ip6 nexthdr",
     "ether saddr", "ether daddr", "ether type", "tcp dport", "tcp sport", "tcp flags", "udp dport", "udp sport", "th dport", "th sport",
     "icmp type", "icmpv6 type", "ct state", "ct mark", "ct status", "ct id", "ct direction", "fib daddr type", "fib saddr type",
-    "meta mark", "meta pkttype", "meta l4proto", "meta protocol", "meta nfproto", "arp operation", "arp saddr ip", "arp daddr ip",
+    "meta mark", "meta priority", "meta pkttype", "meta l4proto", "meta protocol", "meta nfproto",
+    "arp operation", "arp saddr ip", "arp daddr ip",
     "arp saddr ether", "arp daddr ether",
 )
 _SHORT = {

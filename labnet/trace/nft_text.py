@@ -19,6 +19,7 @@ PRIORITY_NAMES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "sec
 VERDICTS = frozenset({"accept", "drop", "return", "continue", "reject"})
 COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">=", "eq", "ne", "lt", "gt", "le", "ge"})
 WORD_COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
+NAT_FLAGS = frozenset({"random", "fully-random", "persistent", ","})
 MASK_WORDS = {"&": "&", "and": "&", "|": "|", "or": "|"}
 
 
@@ -304,11 +305,12 @@ class _RuleReader:
 
     def translate(self) -> Translate:
         kind = self.take()
-        if kind == "masquerade":
-            return Translate("snat", None)
         while self.peek() in ("ip", "to") and not self.names_field():
             self.at += 1
-        return Translate(kind, self.expression())
+        result = Translate("snat", None) if kind == "masquerade" else Translate(kind, self.expression())
+        while self.peek() in NAT_FLAGS:
+            self.at += 1
+        return result
 
     def names_field(self) -> bool:
         return any(tuple(self.words[self.at : self.at + len(words)]) == words for words in FIELD_WORDS)

@@ -6,11 +6,13 @@ noted, unless one of its other conditions fails anyway.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal as OneOf
 
-from labnet.model.addressing import contains
+from labnet.model.addressing import contains, to_int
 from labnet.model.netstate import NftElement, NftPortChain, NftTable
+from labnet.trace.flight import PROTOCOL_NUMBERS
 from labnet.trace.nft_fields import UNTOLD, Fields, Value
 from labnet.trace.nft_text import (
     Assign,
@@ -33,6 +35,8 @@ from labnet.trace.nft_text import (
 from labnet.trace.world import Host
 
 MAX_DEPTH = 32
+CLASS_ID = re.compile(r"[0-9a-f]{0,4}:[0-9a-f]{0,4}")
+NUMERIC_FIELDS = frozenset({"meta mark", "ct mark", "meta priority", "ip ttl"})
 XTABLES = frozenset({"nat", "mangle", "filter", "raw", "security"})
 LOAD_FAMILIES = frozenset({"ip", "inet", "netdev", "arp"})
 
@@ -154,6 +158,8 @@ class _Rule:
         """Do a statement; None = a map has no such element, the rule ends here without a verdict."""
         if isinstance(item, Assign):
             value = self.evaluate(item.value)
+            if isinstance(value, str) and item.target in NUMERIC_FIELDS:
+                value = _number(value)
             if value is None:
                 return None
             changed = self.fields.get(item.target) != value
@@ -163,7 +169,7 @@ class _Rule:
             value = "" if item.value is None else self.evaluate(item.value)
             if value is None:
                 return None
-            address, _, port = str(value).partition(" . ")
+            address, _, port = str(value).replace(" . ", ":").partition(":")
             return _Step(self.noted(True, nat=(item.kind, address, port), decided=True))
         assert isinstance(item, Verdict)
         return self.verdict(item)
@@ -223,8 +229,7 @@ class _Rule:
             return int(number) & expression.number if expression.operator == "&" else int(number) | expression.number
         if isinstance(expression, Lookup):
             return self.find(expression)
-        word = expression.elements[0][0]
-        return _number(word) if _number(word) is not None else " . ".join(expression.elements[0])
+        return " . ".join(expression.elements[0])
 
     def find(self, lookup: Lookup) -> str | None:
         actual = self.read(lookup.key)
@@ -242,17 +247,23 @@ def in_elements(actual: tuple[Value, ...], elements: tuple[tuple[str, ...], ...]
 
 
 def _same(actual: Value, wanted: str) -> bool:
-    if isinstance(actual, int):
-        low, dash, high = wanted.partition("-")
-        first, last = _number(low), _number(high) if dash else _number(low)
-        return first is not None and last is not None and first <= actual <= last
-    if wanted == actual:
+    if actual == wanted:
         return True
+    number = actual if isinstance(actual, int) else _number(actual)
+    if number is not None and _in_range(number, wanted):
+        return True
+    if isinstance(actual, int):
+        return False
     if wanted.endswith("*"):
         return actual.startswith(wanted[:-1])
-    if "/" in wanted and wanted[0].isdigit():
-        return contains(wanted, actual)
-    return False
+    return "/" in wanted and wanted[0].isdigit() and contains(wanted, actual)
+
+
+def _in_range(number: int, wanted: str) -> bool:
+    """Is the number the one that is wanted, or within ``first-last``?"""
+    low, dash, high = wanted.partition("-")
+    first, last = _number(low), _number(high) if dash else _number(low)
+    return first is not None and last is not None and first <= number <= last
 
 
 def _ordered(actual: Value, operator: str, wanted: str) -> bool | None:
@@ -263,9 +274,14 @@ def _ordered(actual: Value, operator: str, wanted: str) -> bool | None:
 
 
 def _number(word: str) -> int | None:
-    digits = word.removeprefix("0x")
+    """A word as a number: decimal, hexadecimal, an address, a protocol's name, a class id (``1:2``); None for anything else."""
+    if word in PROTOCOL_NUMBERS:
+        return PROTOCOL_NUMBERS[word]
+    if CLASS_ID.fullmatch(word):
+        major, _, minor = word.partition(":")
+        return int(major or "0", 16) << 16 | int(minor or "0", 16)
     try:
-        return int(digits, 16 if digits != word else 10)
+        return to_int(word) if "." in word else int(word, 16) if word.startswith("0x") else int(word)
     except ValueError:
         return None
 

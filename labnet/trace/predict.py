@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from labnet.model.netstate import Route
+from labnet.model.netstate import TABLE_MAIN, Route
 from labnet.model.packet import Decision, Direction, Drop, DropCheck, Hop, Path, Probe
 from labnet.trace import words
 from labnet.trace.flight import InFlight, Outcome, from_probe
@@ -185,7 +185,7 @@ class _Walker:
         question = Question(packet.dst, packet.src, iif, packet.mark)
         answer = lookup(host, question)
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
-        text = answer.route.text if answer.route else ""
+        text = replace(answer.route, table=TABLE_MAIN).text if answer.route else ""  # the table is told beside it
         self.decide(rule=answer.choice, table=answer.rule.table if answer.rule else None, route=text)
         return answer
 
@@ -212,7 +212,8 @@ class _Walker:
         )
         if outcome.verdict == "drop":
             check = words.check_of(outcome.counter) or "netfilter"
-            self.drop(check, f"{words.SENTENCES[check]} ({outcome.rule})", outcome.counter)
+            rule = "" if outcome.counter else f": {outcome.rule}"
+            self.drop(check, f"{words.sentence_of(outcome.counter)}{rule}", outcome.counter)
         return outcome.packet
 
     def add(self, host: Host, link: str, direction: Direction, packet: InFlight | None) -> None:

@@ -5,30 +5,41 @@ from __future__ import annotations
 from labnet.model.packet import DropCheck
 from labnet.trace.world import Role
 
-# What the comments of the fabric's counters contain → the check. The first that fits counts.
-COUNTER_WORDS: tuple[tuple[str, DropCheck], ...] = (
-    ("source/dest check", "source-dest-check"),
-    ("security group: egress", "security-group-egress"),
-    ("security group: ingress", "security-group-ingress"),
-    ("network acl", "acl"),
-    ("acl", "acl"),
-    ("mac", "neighbour"),
+# What the comments of the fabric's counters contain → the check, and what it means. The first that fits counts.
+COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
+    ("source/dest check", "source-dest-check", "the VPC takes and gives a packet only where its source and destination belong to the ENI"),
+    ("security group: egress", "security-group-egress", "no security group of the sending ENI lets it out"),
+    ("security group: ingress", "security-group-ingress", "no security group of the receiving ENI lets it in"),
+    ("acl", "acl", "the network ACL of the subnet refuses it"),
+    ("layer 2: source mac", "neighbour", "an ENI sends with its own MAC only"),
+    ("mac", "neighbour", "the frame is addressed to a MAC that does not own its destination address"),
+    ("arp:", "neighbour", "the VPC answers ARP only for addresses of the subnet"),
+    ("router answers nothing", "not-listening", "the VPC router answers nothing itself"),
+    ("no public address", "no-route", "the internet gateway has no public address for this source"),
+    ("no such public address", "no-route", "the internet gateway knows no such public address"),
+    ("destination outside", "no-route", "a gateway gives packets to destinations inside the VPC only"),
+    ("source inside", "source-dest-check", "a packet from outside may not have a source inside the VPC"),
+    ("source outside", "source-dest-check", "a packet from the VPC must have a source inside it"),
 )
 
-SENTENCES: dict[DropCheck, str] = {
-    "source-dest-check": "the VPC takes and gives a packet only where its source and destination belong to the ENI",
-    "security-group-egress": "no security group of the sending ENI lets it out",
-    "security-group-ingress": "no security group of the receiving ENI lets it in",
-    "acl": "the network ACL of the subnet refuses it",
-    "neighbour": "the frame was not addressed to a MAC that is taken there",
-    "netfilter": "a netfilter rule drops it",
-}
+NETFILTER = "a netfilter rule drops it"
 
 
 def check_of(comment: str) -> DropCheck | None:
     """The check that a counter of this comment belongs to; None for comments that are no check's."""
+    found = _counter(comment)
+    return found[1] if found else None
+
+
+def sentence_of(comment: str) -> str:
+    """What it means that this counter counted."""
+    found = _counter(comment)
+    return found[2] if found else NETFILTER
+
+
+def _counter(comment: str) -> tuple[str, DropCheck, str] | None:
     lower = comment.lower()
-    return next((check for words, check in COUNTER_WORDS if words in lower), None)
+    return next((entry for entry in COUNTERS if entry[0] in lower), None)
 
 
 def end_of_route(kind: DropCheck, role: Role | None, dst: str, route: str) -> tuple[DropCheck, str]:

@@ -2,7 +2,7 @@
 
 ADD may be repeated: the same address, a new veth. DEL never deletes the veth, the runtime ends the namespace; it succeeds
 for a pod that ipamd does not know, touching nothing, and when ipamd is down, by what ADD left in `prevResult`. That is why
-the result carries numbers where MACs and paths belong (spelled out at `result_of`).
+the result carries numbers where MACs and paths belong (`contents`).
 
 CHECK is our addition: the real plugin has none, and its list says `disableCheck`. It compares `prevResult` with what the lab
 attached, then the pod's and the node's kernel state with the plan, and names the first difference (number 999), or answers
@@ -13,24 +13,24 @@ Source: docs/sources.md#vpc-cni-plugin
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from labnet.cni import spec
-from labnet.cni.result import Result, ResultInterface, ResultIp
+from labnet.cni.result import Result
 from labnet.cni.spec import Call
 from labnet.cni.vpc import compare
 from labnet.cni.vpc.conflist import VpcNetConf, parse_netconf
-from labnet.cni.vpc.plan import FROM_POD_PRIORITY, TO_POD_PRIORITY, Dialect, Wiring, macs, plan_pod, slice_name, to_cidrs
+from labnet.cni.vpc.contents import expected_result, left_by_add, result_of, rules_and_route
+from labnet.cni.vpc.plan import Dialect, Wiring, macs, plan_pod, slice_name, to_cidrs
 from labnet.errors import CniError, IpamError, KernelError, UnknownAttachment
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, IpAllocation
 from labnet.model import names
-from labnet.model.netstate import TABLE_MAIN, Change, Link, LinkUp, Route, Rule, Slice, Sysctl
+from labnet.model.netstate import TABLE_MAIN, Change, Link, LinkUp, Rule, Slice, Sysctl
 from labnet.ports import Kernel, Slices
 
 ARGS = ("K8S_POD_NAME", "K8S_POD_NAMESPACE", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID")
-DUMMY_PREFIX = "dummy"
 POD_DELETED = "PodDeleted"
 SETUP_FAILED = "SetupNSFailed"
 
@@ -71,6 +71,20 @@ class VpcPlugin:
     def __init__(self, ipamd: Ipamd, slices: Slices, kernel: Kernel, settings: VpcPluginSettings) -> None:
         self._ipamd, self._slices, self._kernel, self._settings = ipamd, slices, kernel, settings
         self._pod_netns: dict[str, str] = {}
+        self._on_link: dict[str, str] = {}
+        """Node's end → the attachment that made it last."""
+
+    def holds(self, netns: str) -> bool:
+        """Is a pod attached in that namespace?"""
+        return netns in self._pod_netns.values()
+
+    def remember(self, attachment: str, pod_netns: str) -> None:
+        """For a new process of the lab: this attachment's slices are claimed, its pod is in that namespace."""
+        self._pod_netns[attachment] = pod_netns
+        on_node = self._slices.claimed(self._settings.node_netns, slice_name(attachment))
+        for item in on_node.objects if on_node is not None else ():
+            if isinstance(item, Link):
+                self._on_link[item.name] = attachment
 
     async def add(self, call: Call) -> Result:
         """Attach a pod. Errors: CniError 999."""
@@ -83,8 +97,11 @@ class VpcPlugin:
         except (KernelError, CniError) as error:
             await self._give_back(call, pod)
             raise CniError(spec.INTERNAL, f"add command: failed to setup network: {error.message}") from error
-        self._pod_netns[call.attachment] = wiring.pod_netns
-        return result_of(wiring, call.netns_path, names.pod_hash(pod.namespace, pod.name), allocation.device_number)
+        self.remember(call.attachment, wiring.pod_netns)
+        return result_of(
+            host_link=wiring.host_link, ifname=call.ifname, sandbox=call.netns_path, table=wiring.table,
+            device_number=allocation.device_number, address=wiring.address, pod_hash=names.pod_hash(pod.namespace, pod.name),
+        )
 
     async def delete(self, call: Call) -> None:
         """Detach a pod. Errors: CniError 999."""
@@ -95,8 +112,7 @@ class VpcPlugin:
         except UnknownAttachment:
             return
         except (IpamError, OSError):
-            for address, table in _left_by_add(call):
-                self._tear_down(call.attachment, address, table)
+            self._tear_down_alone(call)
             return
         if not reply.success:
             raise CniError(spec.INTERNAL, "del cmd: failed to process delete request")
@@ -116,7 +132,7 @@ class VpcPlugin:
         on_node = self._slices.claimed(self._settings.node_netns, name)
         if call.netns is None or in_pod is None or on_node is None:
             raise CniError(spec.UNKNOWN_CONTAINER, f"check cmd: {call.attachment} is not attached here")
-        expected = compare.expected_result(in_pod, on_node, call.netns_path, names.pod_hash(pod.namespace, pod.name))
+        expected = expected_result(in_pod, on_node, call.netns_path, names.pod_hash(pod.namespace, pod.name))
         difference = compare.result_difference(expected, call.config.prev_result)
         for netns, part in ((call.netns.netns, in_pod), (self._settings.node_netns, on_node)):
             if difference is None:
@@ -168,53 +184,77 @@ class VpcPlugin:
 
     def _wire(self, attachment: str, wiring: Wiring) -> None:
         in_pod, on_node = plan_pod(attachment, wiring)
-        if self._slices.claimed(wiring.node_netns, on_node.name) is not None:
-            self._unwire(attachment, wiring)
+        earlier = self._on_link.pop(wiring.host_link, None)
+        if earlier is not None:
+            self._unwire(earlier, repeated=earlier == attachment)
         parts = ((wiring.pod_netns, in_pod), (wiring.node_netns, on_node))
         try:
             self._slices.set(parts)
         except KernelError as error:
             if error.errno != errno.EEXIST:
                 raise
-            # a veth of an earlier sandbox of this pod, whose namespace nobody removed
+            # a veth that nobody claims any more, of an earlier sandbox of this pod whose namespace nobody removed
             self._kernel.apply([(wiring.node_netns, (Change("remove", Link(wiring.host_link)),))])
             self._slices.set(parts)
 
-    def _unwire(self, attachment: str, wiring: Wiring) -> None:
-        """Take back an ADD that was repeated without DEL, veth and all."""
-        empty = Slice(slice_name(attachment))
-        before = self._pod_netns.get(attachment, wiring.pod_netns)
-        if self._kernel.exists(before):
-            self._slices.set([(before, empty)])
+    def _unwire(self, attachment: str, repeated: bool) -> None:
+        """Take the veth of an earlier ADD away; the rules of another sandbox stay until its DEL, as those of the VPC CNI do."""
+        node, name = self._settings.node_netns, slice_name(attachment)
+        pod_netns = self._pod_netns.get(attachment, "")
+        if self._kernel.exists(pod_netns):
+            self._slices.set([(pod_netns, Slice(name))])
         else:
-            self._slices.drop(before)
-        self._slices.set([(wiring.node_netns, empty)])
+            self._slices.drop(pod_netns)
+        standing = self._slices.claimed(node, name) or Slice(name)
+        rules = () if repeated else tuple(item for item in standing.objects if isinstance(item, Rule))
+        self._slices.set([(node, Slice(name, rules))])
+
+    def _tear_down_alone(self, call: Call) -> None:
+        """Without the daemon: what the lab claims, else what the result of ADD says; a failure is nobody's to hear."""
+        claimed = self._slices.claimed(self._settings.node_netns, slice_name(call.attachment)) is not None
+        with suppress(KernelError):
+            for address, table in (("", TABLE_MAIN),) if claimed else left_by_add(call.config.prev_result):
+                self._tear_down(call.attachment, address, table)
 
     def _tear_down(self, attachment: str, address: str, table: int) -> None:
         """Rules and route go, the veth stays as it is, claimed by nobody."""
         node, name = self._settings.node_netns, slice_name(attachment)
         standing = self._slices.claimed(node, name)
         if standing is None:
-            standing = Slice(name, tuple(_rules_and_route(self._kernel.observe(node), address, table)))
+            standing = Slice(name, rules_and_route(self._kernel.observe(node), address, table))
             self._slices.assume(node, standing)
         kept = tuple(item for item in standing.objects if isinstance(item, Link | LinkUp | Sysctl))
         self._slices.set([(node, Slice(name, kept))])
         self._slices.assume(node, Slice(name))
         pod_netns = self._pod_netns.pop(attachment, None)
+        for item in kept:
+            if isinstance(item, Link) and self._on_link.get(item.name) == attachment:
+                del self._on_link[item.name]
         if pod_netns is not None:
             self._slices.assume(pod_netns, Slice(name))
 
 
-def result_of(wiring: Wiring, sandbox: str, pod_hash: str, device_number: int) -> Result:
-    """The result of ADD, with the VPC CNI's own use of its fields.
+def _read(call: Call, command: str) -> tuple[_Pod, VpcNetConf]:
+    try:
+        netconf = parse_netconf(call.config)
+    except CniError as error:
+        raise CniError(spec.INTERNAL, f"{command}: error loading config from args: {error.message}") from error
+    try:
+        args = spec.parse_args(call.args, ARGS)
+    except CniError as error:
+        raise CniError(spec.INTERNAL, f"{command}: failed to load k8s config from args: {error.message}") from error
+    name, namespace, infra, uid = (args.get(key, "") for key in ARGS)
+    return _Pod(name, namespace, infra, uid), netconf
 
-    Interfaces: the node's end; the pod's end, whose `mac` is the number of the route table; and ``dummy<hash>``, which does
-    not exist, whose `mac` is the VLAN id (0) and whose `sandbox` is the device number. Numbers are decimal text. The
-    address belongs to the pod's end and has no gateway.
-    """
-    interfaces = (
-        ResultInterface(wiring.host_link),
-        ResultInterface(wiring.ifname, str(wiring.table), sandbox),
-        ResultInterface(f"{DUMMY_PREFIX}{pod_hash}", "0", str(device_number)),
+
+def _del_request(call: Call, pod: _Pod, reason: str) -> DelNetworkRequest:
+    return DelNetworkRequest(
+        pod_name=pod.name, pod_namespace=pod.namespace, infra_container_id=pod.infra_container_id, pod_uid=pod.uid, reason=reason,
+        if_name=call.ifname, network_name=call.config.name, container_id=call.container_id,
     )
-    return Result(interfaces, (ResultIp(f"{wiring.address}/32", interface=1),))
+
+
+def _rpc_error(error: Exception) -> str:
+    """As gRPC tells it: `Unavailable` when nobody listens."""
+    code = "Unavailable" if isinstance(error, OSError) else "Unknown"
+    return f"rpc error: code = {code} desc = {error}"

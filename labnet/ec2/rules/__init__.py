@@ -1,1 +1,1 @@
-"""labnet.ec2.rules (see docs/architecture.md)."""
+"""EC2's rules: one pure function per action, `(state, params, context) → (state, response)`; boto3's shapes on both sides."""

@@ -1,0 +1,23 @@
+"""The table of actions, and one call through it (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from labnet.ec2.rules import addresses, enis, groups, instances, networks, tags
+from labnet.ec2.rules.request import Action, Context, Params, Result, check_parameters
+from labnet.errors import Ec2Error
+from labnet.model.cloud import CloudState
+
+ACTIONS: Mapping[str, Action] = {
+    **networks.ACTIONS, **groups.ACTIONS, **instances.ACTIONS, **enis.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
+}
+
+
+def execute(state: CloudState, name: str, params: Params, context: Context) -> Result:
+    """Answer one request; the state is the same object when nothing changed. Errors: Ec2Error, with nothing changed."""
+    entry = ACTIONS.get(name)
+    if entry is None:
+        raise Ec2Error("InvalidAction", f"The action {name} is not valid for this web service.")
+    check_parameters(entry, params)
+    return entry.rule(state, params, context)

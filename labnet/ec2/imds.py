@@ -1,0 +1,159 @@
+"""The instance metadata that EC2's state implies: paths below ``/latest/`` and their exact text (pure), and tokens.
+
+No text ends in a newline; lists have one entry a line, an ENI's primary address first. A path with and without its trailing
+slash is the same, except that directories are listed with theirs. Source: docs/sources.md#imds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labnet.ec2.rules.shapes import private_dns, public_dns, zone_id
+from labnet.errors import ImdsError
+from labnet.model.addressing import contains
+from labnet.model.cloud import CloudState, Eni, Instance
+
+if TYPE_CHECKING:
+    from labnet.ec2.service import Ec2Service
+
+MIN_TTL_S, MAX_TTL_S = 1, 21_600
+Tree = Mapping[str, "str | Tree | Callable[[], str]"]
+
+
+class InProcessImds:
+    """The Imds port of one instance, from the running cloud's state."""
+
+    def __init__(self, service: Ec2Service, instance_id: str) -> None:
+        self._service, self._instance_id = service, instance_id
+
+    async def get(self, path: str) -> str:
+        """The text at a path below ``/latest/``. Errors: ImdsError 404."""
+        return metadata(self._service.state, self._instance_id, path)
+
+
+def metadata(state: CloudState, instance_id: str, path: str) -> str:
+    """The text of one path, a listing where it is a directory. Errors: ImdsError 404."""
+    instance = state.instances.get(instance_id)
+    if instance is None or instance.state == "terminated":
+        raise ImdsError(404, "Not Found")
+    node: object = _tree(state, instance)
+    for word in [part for part in path.split("/") if part]:
+        if not isinstance(node, Mapping) or word not in node:
+            raise ImdsError(404, "Not Found")
+        node = node[word]
+        node = node() if callable(node) else node
+    if isinstance(node, Mapping):
+        return "\n".join(f"{key}/" if _is_directory(item) else key for key, item in node.items())
+    return str(node)
+
+
+def _is_directory(item: object) -> bool:
+    return isinstance(item, Mapping)
+
+
+def who_has(state: CloudState, vpc_id: str, address: str) -> str | None:
+    """The instance whose ENI carries an address of a VPC, by itself or in a prefix; None when nobody does."""
+    for eni in state.enis.values():
+        if eni.vpc_id == vpc_id and eni.attachment is not None and _carries(eni, address):
+            return eni.attachment.instance_id
+    return None
+
+
+def _carries(eni: Eni, address: str) -> bool:
+    return any(item.address == address for item in eni.addresses) or any(contains(prefix, address) for prefix in eni.prefixes)
+
+
+def _tree(state: CloudState, instance: Instance) -> Tree:
+    return {
+        "meta-data": _meta_data(state, instance),
+        "dynamic": {"instance-identity": {"document": _identity(state, instance)}},
+    }
+
+
+def _meta_data(state: CloudState, instance: Instance) -> Tree:
+    enis = state.enis_of(instance.id)
+    primary = enis[0]
+    public = primary.addresses[0].public
+    dns = private_dns(state, primary.primary)
+    zone = instance.availability_zone
+    groups = "\n".join(state.security_groups[one].name for one in primary.security_groups)
+    out: dict[str, str | Tree | Callable[[], str]] = {
+        "ami-id": instance.image_id, "ami-launch-index": "0", "hostname": dns, "instance-action": "none", "instance-id": instance.id,
+        "instance-life-cycle": "on-demand", "instance-type": instance.instance_type, "local-hostname": dns, "local-ipv4": primary.primary,
+        "mac": primary.mac, "network": {"interfaces": {"macs": {eni.mac: _interface(state, eni) for eni in enis}}},
+        "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region},
+        "profile": "default-hvm",
+    }
+    if public is not None:
+        out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
+    return {
+        **out, "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
+        "services": {"domain": "amazonaws.com", "partition": "aws"},
+    }
+
+
+def _interface(state: CloudState, eni: Eni) -> Tree:
+    assert eni.attachment is not None
+    subnet, vpc = state.subnets[eni.subnet_id], state.vpcs[eni.vpc_id]
+    public = [item for item in eni.addresses if item.public]
+    out: dict[str, str | Tree | Callable[[], str]] = {"device-number": str(eni.attachment.device_index), "interface-id": eni.id}
+    if public:
+        out["ipv4-associations"] = {str(item.public): item.address for item in public}
+    if eni.prefixes:
+        out["ipv4-prefix"] = "\n".join(eni.prefixes)
+    out |= {
+        "local-hostname": private_dns(state, eni.primary), "local-ipv4s": "\n".join(item.address for item in eni.addresses),
+        "mac": eni.mac, "network-card": str(eni.attachment.network_card_index), "owner-id": state.account_id,
+    }
+    if public:
+        out |= {"public-hostname": public_dns(state, str(public[0].public)), "public-ipv4s": "\n".join(str(item.public) for item in public)}
+    return {
+        **out, "security-group-ids": "\n".join(eni.security_groups),
+        "security-groups": "\n".join(state.security_groups[one].name for one in eni.security_groups),
+        "subnet-id": subnet.id, "subnet-ipv4-cidr-block": subnet.cidr, "vpc-id": vpc.id, "vpc-ipv4-cidr-block": vpc.cidrs[0],
+        "vpc-ipv4-cidr-blocks": "\n".join(vpc.cidrs),
+    }
+
+
+def _identity(state: CloudState, instance: Instance) -> str:
+    document = {
+        "accountId": state.account_id, "architecture": "x86_64", "availabilityZone": instance.availability_zone, "billingProducts": None,
+        "devpayProductCodes": None, "marketplaceProductCodes": None, "imageId": instance.image_id, "instanceId": instance.id,
+        "instanceType": instance.instance_type, "kernelId": None, "pendingTime": _iso(instance.launched_at_s),
+        "privateIp": state.enis_of(instance.id)[0].primary, "ramdiskId": None, "region": state.region, "version": "2017-09-30",
+    }
+    return json.dumps(document, indent=2)
+
+
+def _iso(now_s: float) -> str:
+    from labnet.ec2.rules.shapes import time_of
+
+    return time_of(now_s).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class TokenBook:
+    """Session tokens of all instances of a lab; they end with their time. `seed` makes them hard to guess from outside."""
+
+    seed: bytes
+    _made: int = 0
+    _known: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def issue(self, instance_id: str, ttl_s: int, now_s: float) -> str:
+        """A new token. Errors: ImdsError 400 for a TTL outside 1 to 21600 seconds."""
+        if not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
+            raise ImdsError(400, "Bad Request")
+        self._known = {token: item for token, item in self._known.items() if item[1] > now_s}
+        self._made += 1
+        token = hashlib.sha256(self.seed + f"{instance_id} {self._made}".encode()).hexdigest()[:54] + "=="
+        self._known[token] = (instance_id, now_s + ttl_s)
+        return token
+
+    def holds(self, token: str, instance_id: str, now_s: float) -> bool:
+        """Is it a token of that instance, and still good?"""
+        known = self._known.get(token)
+        return known is not None and known[0] == instance_id and known[1] > now_s

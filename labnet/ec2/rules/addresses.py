@@ -1,0 +1,106 @@
+"""Private addresses of ENIs (pure). Source: docs/sources.md#enis"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from labnet.ec2.rules.find import get_eni
+from labnet.ec2.rules.pool import (
+    check_given,
+    check_given_prefixes,
+    choose,
+    choose_prefixes,
+    give_back,
+    give_back_public,
+    take,
+)
+from labnet.ec2.rules.request import Context, Params, Result, action, invalid
+from labnet.errors import Ec2Error
+from labnet.model.cloud import CloudState, Eni, PrivateAddress
+
+
+def assign(state: CloudState, params: Params, context: Context) -> Result:
+    """AssignPrivateIpAddresses: by count, by list, or prefixes; the answer names the new ones only."""
+    eni = get_eni(state, params["NetworkInterfaceId"])
+    kinds = ("SecondaryPrivateIpAddressCount", "PrivateIpAddresses", "Ipv4PrefixCount", "Ipv4Prefixes")
+    named = [key for key in kinds if params.get(key)]
+    if len(named) != 1:
+        raise Ec2Error("InvalidParameterCombination", "Exactly one of addresses, their count, prefixes or their count must be given")
+    wanted = params[named[0]]
+    _check_room(state, context, eni, int(wanted) if isinstance(wanted, int) else len(wanted))
+    subnet = state.subnets[eni.subnet_id]
+    addresses: list[str] = []
+    prefixes: list[str] = []
+    if named[0] == "SecondaryPrivateIpAddressCount":
+        addresses = choose(state, subnet, int(wanted))
+    elif named[0] == "PrivateIpAddresses":
+        addresses = [str(one) for one in wanted]
+        if params.get("AllowReassignment"):
+            state = _taken_from_others(state, eni, addresses)
+        check_given(state, subnet, addresses)
+    elif named[0] == "Ipv4PrefixCount":
+        prefixes = choose_prefixes(state, subnet, int(wanted))
+    else:
+        prefixes = [str(one) for one in wanted]
+        check_given_prefixes(state, subnet, prefixes)
+    state = take(state, subnet.id, addresses, prefixes)
+    grown = replace(eni, addresses=(*eni.addresses, *(PrivateAddress(one) for one in addresses)), prefixes=(*eni.prefixes, *prefixes))
+    state = replace(state, enis={**state.enis, eni.id: grown})
+    answer = {"NetworkInterfaceId": eni.id, "AssignedPrivateIpAddresses": [{"PrivateIpAddress": one} for one in addresses]}
+    return state, {**answer, "AssignedIpv4Prefixes": [{"Ipv4Prefix": one} for one in prefixes]}
+
+
+def _check_room(state: CloudState, context: Context, eni: Eni, count: int) -> None:
+    if count < 1:
+        raise invalid(f"invalid value for parameter count: {count}")
+    if eni.attachment is None:
+        return
+    kind = context.limits[state.instances[eni.attachment.instance_id].instance_type]
+    if eni.slots_used + count > kind.ipv4_per_eni:
+        raise Ec2Error("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
+
+
+def _taken_from_others(state: CloudState, eni: Eni, addresses: list[str]) -> CloudState:
+    """AllowReassignment: secondary addresses leave the ENI that has them, in the same subnet."""
+    for other in state.enis.values():
+        moving = [item for item in other.addresses if item.address in addresses]
+        if other.id == eni.id or not moving or other.subnet_id != eni.subnet_id:
+            continue
+        if any(item.primary for item in moving):
+            raise Ec2Error("InvalidIPAddress.InUse", f"Address {moving[0].address} is in use.")
+        kept = tuple(item for item in other.addresses if item not in moving)
+        for item in moving:
+            state = give_back_public(state, item.public)
+        state = give_back(state, other.subnet_id, [item.address for item in moving])
+        state = replace(state, enis={**state.enis, other.id: replace(other, addresses=kept)})
+    return state
+
+
+def unassign(state: CloudState, params: Params, context: Context) -> Result:
+    """UnassignPrivateIpAddresses: addresses or prefixes."""
+    eni = get_eni(state, params["NetworkInterfaceId"])
+    addresses = [str(one) for one in params.get("PrivateIpAddresses") or ()]
+    prefixes = [str(one) for one in params.get("Ipv4Prefixes") or ()]
+    if bool(addresses) == bool(prefixes):
+        raise Ec2Error("InvalidParameterCombination", "Either addresses or prefixes must be given")
+    own = {item.address for item in eni.addresses if not item.primary}
+    if not set(addresses) <= own or not set(prefixes) <= set(eni.prefixes):
+        raise invalid(f"Some of the specified addresses are not assigned to interface {eni.id}")
+    for item in eni.addresses:
+        if item.address in addresses:
+            state = give_back_public(state, item.public)
+    state = give_back(state, eni.subnet_id, addresses, prefixes)
+    shrunk = replace(
+        eni, addresses=tuple(item for item in eni.addresses if item.address not in addresses),
+        prefixes=tuple(one for one in eni.prefixes if one not in prefixes),
+    )
+    return replace(state, enis={**state.enis, eni.id: shrunk}), {}
+
+
+ACTIONS = {
+    "AssignPrivateIpAddresses": action(
+        assign, "NetworkInterfaceId SecondaryPrivateIpAddressCount PrivateIpAddresses Ipv4PrefixCount Ipv4Prefixes AllowReassignment",
+        "NetworkInterfaceId",
+    ),
+    "UnassignPrivateIpAddresses": action(unassign, "NetworkInterfaceId PrivateIpAddresses Ipv4Prefixes", "NetworkInterfaceId"),
+}

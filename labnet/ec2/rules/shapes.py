@@ -1,0 +1,179 @@
+"""Objects in the API's shapes: boto3's member names and types (pure)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from labnet.ec2.rules.pool import free_count
+from labnet.ec2.rules.request import tag_list
+from labnet.model.cloud import CloudState, Eni, Instance, InstanceType, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+
+STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+def time_of(now_s: float) -> datetime:
+    """A moment as the API has it."""
+    return datetime.fromtimestamp(int(now_s), UTC)
+
+
+def private_dns(state: CloudState, address: str) -> str:
+    """The private host name of an address."""
+    domain = "ec2.internal" if state.region == "us-east-1" else f"{state.region}.compute.internal"
+    return f"ip-{address.replace('.', '-')}.{domain}"
+
+
+def public_dns(state: CloudState, address: str) -> str:
+    """The public host name of an address."""
+    domain = "compute-1" if state.region == "us-east-1" else f"{state.region}.compute"
+    return f"ec2-{address.replace('.', '-')}.{domain}.amazonaws.com"
+
+
+def vpc_shape(state: CloudState, vpc: Vpc) -> dict[str, Any]:
+    """`Vpc`."""
+    blocks = [
+        {"AssociationId": f"vpc-cidr-assoc-{vpc.id[4:]}{n or ''}", "CidrBlock": cidr, "CidrBlockState": {"State": "associated"}}
+        for n, cidr in enumerate(vpc.cidrs)
+    ]
+    return {
+        "VpcId": vpc.id, "CidrBlock": vpc.cidrs[0], "State": "available", "IsDefault": False, "InstanceTenancy": "default",
+        "OwnerId": state.account_id, "DhcpOptionsId": "default", "CidrBlockAssociationSet": blocks, "Tags": tag_list(vpc.tags),
+    }
+
+
+def subnet_shape(state: CloudState, subnet: Subnet) -> dict[str, Any]:
+    """`Subnet`."""
+    return {
+        "SubnetId": subnet.id, "VpcId": subnet.vpc_id, "CidrBlock": subnet.cidr, "AvailabilityZone": subnet.availability_zone,
+        "AvailabilityZoneId": zone_id(subnet.availability_zone), "AvailableIpAddressCount": free_count(state, subnet),
+        "MapPublicIpOnLaunch": subnet.map_public_ip_on_launch, "State": "available", "DefaultForAz": False,
+        "AssignIpv6AddressOnCreation": False, "OwnerId": state.account_id, "Tags": tag_list(subnet.tags),
+        "SubnetArn": f"arn:aws:ec2:{state.region}:{state.account_id}:subnet/{subnet.id}",
+    }
+
+
+def zone_id(zone: str) -> str:
+    """The id of a zone: us-west-2a → usw2-az1."""
+    parts = zone[:-1].split("-")
+    return f"{parts[0]}{parts[1][0]}{parts[-1]}-az{ord(zone[-1]) - ord('a') + 1}" if len(parts) == 3 else zone
+
+
+def gateway_shape(state: CloudState, gateway: InternetGateway) -> dict[str, Any]:
+    """`InternetGateway`."""
+    attached = [{"State": "available", "VpcId": gateway.vpc_id}] if gateway.vpc_id else []
+    return {"InternetGatewayId": gateway.id, "OwnerId": state.account_id, "Attachments": attached, "Tags": tag_list(gateway.tags)}
+
+
+def group_shape(state: CloudState, group: SecurityGroup) -> dict[str, Any]:
+    """`SecurityGroup`."""
+    return {
+        "GroupId": group.id, "GroupName": group.name, "Description": group.description, "VpcId": group.vpc_id,
+        "OwnerId": state.account_id, "IpPermissions": permissions(state, group.ingress),
+        "IpPermissionsEgress": permissions(state, group.egress), "Tags": tag_list(group.tags),
+        "SecurityGroupArn": f"arn:aws:ec2:{state.region}:{state.account_id}:security-group/{group.id}",
+    }
+
+
+def permissions(state: CloudState, rules: tuple[SecurityGroupRule, ...]) -> list[dict[str, Any]]:
+    """`IpPermission` items: rules of one protocol and ports together."""
+    grouped: dict[tuple[str, int | None, int | None], dict[str, Any]] = {}
+    fresh: dict[str, Any]
+    for rule in rules:
+        key = (rule.protocol, rule.from_port, rule.to_port)
+        fresh = {"IpProtocol": rule.protocol, "IpRanges": [], "Ipv6Ranges": [], "PrefixListIds": [], "UserIdGroupPairs": []}
+        item = grouped.setdefault(key, fresh)
+        if rule.from_port is not None:
+            item |= {"FromPort": rule.from_port, "ToPort": rule.to_port}
+        if rule.cidr is not None:
+            item["IpRanges"].append({"CidrIp": rule.cidr})
+        else:
+            item["UserIdGroupPairs"].append({"GroupId": rule.group_id, "UserId": state.account_id})
+    return list(grouped.values())
+
+
+def eni_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) -> dict[str, Any]:
+    """`NetworkInterface`, or the smaller `InstanceNetworkInterface` of an instance."""
+    out: dict[str, Any] = {
+        "NetworkInterfaceId": eni.id, "SubnetId": eni.subnet_id, "VpcId": eni.vpc_id, "Description": eni.description,
+        "OwnerId": state.account_id, "Status": "in-use" if eni.attachment else "available", "MacAddress": eni.mac,
+        "PrivateIpAddress": eni.primary, "PrivateDnsName": private_dns(state, eni.primary), "SourceDestCheck": eni.source_dest_check,
+        "Groups": [{"GroupId": one, "GroupName": state.security_groups[one].name} for one in eni.security_groups],
+        "InterfaceType": eni.interface_type, "Ipv6Addresses": [],
+        "Ipv4Prefixes": [{"Ipv4Prefix": prefix} for prefix in eni.prefixes],
+        "PrivateIpAddresses": [
+            {
+                "PrivateIpAddress": item.address, "Primary": item.primary, "PrivateDnsName": private_dns(state, item.address),
+                **_association(state, item.public),
+            }
+            for item in eni.addresses
+        ],
+        **_association(state, eni.addresses[0].public),
+    }
+    if eni.attachment is not None:
+        out["Attachment"] = attachment_shape(state, eni, in_instance=in_instance)
+    if not in_instance:
+        out |= {"AvailabilityZone": eni.availability_zone, "RequesterManaged": False, "TagSet": tag_list(eni.tags)}
+    return out
+
+
+def attachment_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) -> dict[str, Any]:
+    """`NetworkInterfaceAttachment`."""
+    at = eni.attachment
+    assert at is not None
+    out = {
+        "AttachmentId": at.id, "DeviceIndex": at.device_index, "NetworkCardIndex": at.network_card_index, "Status": at.status,
+        "DeleteOnTermination": at.delete_on_termination, "AttachTime": time_of(at.attached_at_s),
+    }
+    return out if in_instance else {**out, "InstanceId": at.instance_id, "InstanceOwnerId": state.account_id}
+
+
+def _association(state: CloudState, public: str | None) -> dict[str, Any]:
+    if public is None:
+        return {}
+    return {"Association": {"PublicIp": public, "PublicDnsName": public_dns(state, public), "IpOwnerId": "amazon"}}
+
+
+def instance_shape(state: CloudState, instance: Instance) -> dict[str, Any]:
+    """`Instance`."""
+    enis = state.enis_of(instance.id)
+    primary = enis[0] if enis else None
+    out: dict[str, Any] = {
+        "InstanceId": instance.id, "ImageId": instance.image_id, "InstanceType": instance.instance_type,
+        "State": {"Name": instance.state, "Code": STATE_CODES[instance.state]}, "LaunchTime": time_of(instance.launched_at_s),
+        "Placement": {"AvailabilityZone": instance.availability_zone, "Tenancy": "default", "GroupName": ""},
+        "Architecture": "x86_64", "Hypervisor": "xen", "VirtualizationType": "hvm", "RootDeviceType": "ebs", "AmiLaunchIndex": 0,
+        "ClientToken": instance.client_token, "Tags": tag_list(instance.tags),
+        "SourceDestCheck": primary.source_dest_check if primary else True,
+        "NetworkInterfaces": [eni_shape(state, eni, in_instance=True) for eni in enis],
+        "SecurityGroups": [
+            {"GroupId": one, "GroupName": state.security_groups[one].name} for one in (primary.security_groups if primary else ())
+        ],
+        "MetadataOptions": {
+            "State": "applied", "HttpTokens": instance.metadata.http_tokens, "HttpPutResponseHopLimit": instance.metadata.hop_limit,
+            "HttpEndpoint": instance.metadata.http_endpoint,
+        },
+        "PrivateDnsName": private_dns(state, primary.primary) if primary else "", "PublicDnsName": "",
+    }
+    if primary is not None:
+        out |= {"VpcId": instance.vpc_id, "SubnetId": instance.subnet_id, "PrivateIpAddress": primary.primary}
+        public = primary.addresses[0].public
+        if public is not None:
+            out |= {"PublicIpAddress": public, "PublicDnsName": public_dns(state, public)}
+    return out
+
+
+def type_shape(kind: InstanceType) -> dict[str, Any]:
+    """`InstanceTypeInfo`, as far as networking needs it."""
+    cards = [{"NetworkCardIndex": index, "MaximumNetworkInterfaces": count} for index, count in kind.network_cards]
+    out: dict[str, Any] = {
+        "InstanceType": kind.name, "BareMetal": kind.bare_metal, "CurrentGeneration": True,
+        "NetworkInfo": {
+            "MaximumNetworkInterfaces": kind.enis, "MaximumNetworkCards": len(kind.network_cards),
+            "DefaultNetworkCardIndex": kind.default_network_card, "NetworkCards": cards, "Ipv4AddressesPerInterface": kind.ipv4_per_eni,
+            "Ipv6Supported": True, "Ipv6AddressesPerInterface": kind.ipv4_per_eni,
+        },
+    }
+    if kind.hypervisor in ("nitro", "xen"):
+        out["Hypervisor"] = kind.hypervisor
+    return out
+

@@ -1,0 +1,123 @@
+"""EC2 in process: one state, pure rules, a journal, and effects on the kernel.
+
+A call that changes something is computed first, then written to the store, then made true in the kernel, then answered; when
+the kernel refuses, the store gets the old objects back and the caller an InternalError: state, store and kernel agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
+from labnet.errors import Ec2Error, KernelError
+from labnet.model import codec
+from labnet.model.addressing import bounds, to_int
+from labnet.model.cloud import CloudState, Eni, Instance, InstanceType, InternetGateway, SecurityGroup, Subnet, Vpc
+from labnet.ports import Clock, Store
+
+Effects = Callable[[CloudState, CloudState], None]
+LEDGER = "ec2-calls"
+SHELVES: tuple[tuple[str, type], ...] = (
+    ("vpcs", Vpc), ("subnets", Subnet), ("internet_gateways", InternetGateway), ("security_groups", SecurityGroup), ("enis", Eni),
+    ("instances", Instance),
+)
+COUNTERS = "counters"
+
+
+class Ec2Service:
+    """The one cloud of a lab. `effects` makes a change of state true in the kernel; None for none."""
+
+    def __init__(
+        self, state: CloudState, limits: Mapping[str, InstanceType], clock: Clock, store: Store | None = None, effects: Effects | None = None
+    ) -> None:
+        self.state = state
+        self._limits, self._clock, self._store, self._effects = limits, clock, store, effects
+
+    def client(self, caller: str) -> Ec2Client:
+        """The Ec2Api port for one caller."""
+        return Ec2Client(self, caller)
+
+    def call(self, caller: str, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One request, whole before the next begins. Errors: Ec2Error."""
+        start_s = self._clock.now_s()
+        try:
+            answer = self._serve(caller, action, params, start_s)
+        except Ec2Error as error:
+            self._note(caller, action, params, start_s, error.code)
+            raise
+        self._note(caller, action, params, start_s, "OK")
+        return answer
+
+    def _serve(self, caller: str, action: str, params: Mapping[str, Any], now_s: float) -> dict[str, Any]:
+        old = self.state
+        new, answer = execute(old, action, params, Context(now_s, self._limits, caller))
+        if new is old:
+            return answer
+        self._write(old, new)
+        if self._effects is not None:
+            try:
+                self._effects(old, new)
+            except KernelError as error:
+                self._write(new, old)
+                raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
+        self.state = new
+        return answer
+
+    def _write(self, old: CloudState, new: CloudState) -> None:
+        """Put what differs into the store; unchanged objects are the same objects."""
+        if self._store is None:
+            return
+        for shelf, _cls in SHELVES:
+            before: Mapping[str, object] = getattr(old, shelf)
+            after: Mapping[str, object] = getattr(new, shelf)
+            if before is after:
+                continue
+            for key, item in after.items():
+                if before.get(key) is not item:
+                    self._store.put(f"ec2/{shelf}", key, codec.to_document(item))
+            for key in before.keys() - after.keys():
+                self._store.remove(f"ec2/{shelf}", key)
+        if old.counters is not new.counters:
+            self._store.put("ec2/meta", COUNTERS, dict(new.counters))
+
+    def _note(self, caller: str, action: str, params: Mapping[str, Any], start_s: float, result: str) -> None:
+        if self._store is not None:
+            digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+            record = {"time": start_s, "caller": caller, "action": action, "result": result, "digest": digest}
+            self._store.append(LEDGER, {**record, "latency": round(self._clock.now_s() - start_s, 6)})
+
+
+class Ec2Client:
+    """The Ec2Api port, in process."""
+
+    def __init__(self, service: Ec2Service, caller: str) -> None:
+        self._service, self._caller = service, caller
+
+    async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One action in boto3's shapes. Errors: Ec2Error."""
+        return self._service.call(self._caller, action, params)
+
+
+def restore(store: Store, fresh: CloudState) -> CloudState:
+    """The state that an earlier process wrote; what can be derived (taken addresses) is derived. Errors: CodecError."""
+    shelves: dict[str, Any] = {
+        shelf: {key: codec.from_document(document, cls) for key, document in store.load(f"ec2/{shelf}").items()} for shelf, cls in SHELVES
+    }
+    counters = {key: int(value) for key, value in store.load("ec2/meta").get(COUNTERS, {}).items()}
+    taken: dict[str, set[int]] = {}
+    public: set[str] = set()
+    for eni in shelves["enis"].values():
+        used = taken.setdefault(eni.subnet_id, set())
+        used.update(to_int(item.address) for item in eni.addresses)
+        public.update(item.public for item in eni.addresses if item.public)
+        for prefix in eni.prefixes:
+            first, last = bounds(prefix)
+            used.update(range(first, last + 1))
+    return replace(
+        fresh, **shelves, counters=counters, public_taken=frozenset(public), taken={key: frozenset(used) for key, used in taken.items()},
+    )

@@ -1,0 +1,285 @@
+"""The cloud changed → the kernel follows: the effects of the EC2 service (acts through the Kernel and Slices ports)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
+from labnet.fabric.nodeos import plan_os
+from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
+from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
+from labnet.fabric.port import delivered, plan_eni
+from labnet.fabric.security import plan_groups, profiles_in_use
+from labnet.model.cloud import CloudState, Eni
+from labnet.model.names import internet_netns
+from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
+from labnet.ports import Kernel, Slices
+
+OnNamespace = Callable[[str, Literal["made", "gone"]], None]
+Parts = Mapping[tuple[str, str], Part]
+"""Parts by namespace and name of the slice, in the order in which they can be applied."""
+T = TypeVar("T")
+
+
+class Fabric:
+    """Keeps namespaces and slices of the VPCs, gateways and nodes as the cloud's objects say.
+
+    `on_namespace` hears of every namespace right after it is made and right after it is gone. `sysctls` are those that
+    the scenario sets on nodes, by node name.
+    """
+
+    def __init__(
+        self, lab: str, kernel: Kernel, slices: Slices, on_namespace: OnNamespace | None = None, sysctls: NodeSysctls | None = None
+    ) -> None:
+        self.lab = lab
+        self._kernel, self._slices = kernel, slices
+        self._tell: OnNamespace = on_namespace or (lambda name, what: None)
+        self._sysctls: NodeSysctls = sysctls or {}
+
+    def namespaces(self, cloud: CloudState) -> tuple[str, ...]:
+        """The namespaces that a cloud's objects need."""
+        return namespaces(cloud)
+
+    def assume(self, cloud: CloudState) -> None:
+        """Record what an earlier process made for this cloud, touching nothing."""
+        for netns, part in plan_parts(cloud, self._sysctls):
+            self._slices.assume(netns, part)
+
+    def __call__(self, old: CloudState, new: CloudState) -> None:
+        """Make the kernel follow from `old` to `new`; only what changed is planned. Errors: KernelError, with everything as before."""
+        if old is new:
+            return
+        made, gone = _namespace_changes(old, new)
+        touched = _touched(old, new)
+        before = dict(_index(_plan(old, touched, self._sysctls)))
+        after = dict(_index(_plan(new, touched, self._sysctls)))
+        with ExitStack() as undo:
+            if made:
+                self._kernel.create_netns(made)
+                undo.callback(self._drop, made)
+                for name in made:
+                    self._tell(name, "made")
+            self._set(_steps(before, after, gone), undo)
+            for netns, addresses in _revoked(old, new, touched, gone):
+                self._kernel.forget_flows(netns, addresses)
+            self._set(_ends(before, after, gone), undo)
+            undo.pop_all()
+        self._drop(gone)
+
+    def _set(self, parts: list[Part], undo: ExitStack) -> None:
+        """Set slices, and note how to set them back."""
+        if not parts:
+            return
+        standing = [(netns, self._slices.claimed(netns, part.name) or Slice(part.name)) for netns, part in parts]
+        self._slices.set(parts)
+        undo.callback(self._slices.set, _once(reversed(standing)))
+
+    def _drop(self, names: tuple[str, ...]) -> None:
+        """Let namespaces go, and what was claimed in them."""
+        if not names:
+            return
+        self._kernel.remove_netns(names)
+        for name in names:
+            self._slices.drop(name)
+            self._tell(name, "gone")
+
+
+@dataclass(slots=True)
+class _Touched:
+    """Ids of the objects whose slices may differ between two states."""
+
+    vpcs: set[str] = field(default_factory=set)
+    gateways: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)  # VPCs whose groups' rules may differ
+    enis: set[str] = field(default_factory=set)
+    instances: set[str] = field(default_factory=set)
+    internet: bool = False
+
+
+def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
+    """(id, before, after) of each object that is not the same Python object in both."""
+    if old is new:
+        return
+    added = 0
+    for key, item in new.items():
+        before = old.get(key)
+        if before is not item:
+            added += before is None
+            yield key, before, item
+    if len(old) + added > len(new):
+        yield from ((key, item, None) for key, item in old.items() if key not in new)
+
+
+def _touched(old: CloudState, new: CloudState) -> _Touched:
+    touched = _Touched()
+    touched.vpcs |= {key for key, _, _ in _changed(old.vpcs, new.vpcs)}
+    for _, was_subnet, is_subnet in _changed(old.subnets, new.subnets):
+        touched.vpcs |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
+    _touch_gateways(old, new, touched)
+    for key, was_node, is_node in _changed(old.instances, new.instances):
+        if is_alive(was_node) != is_alive(is_node) or (was_node and is_node and was_node.name != is_node.name):
+            touched.instances.add(key)
+            touched.enis |= {eni.id for cloud in (old, new) for eni in cloud.enis_of(key)}
+    for key, was_eni, is_eni in _changed(old.enis, new.enis):
+        touched.enis.add(key)
+        if is_eni is None or was_eni is None or was_eni.attachment is not is_eni.attachment:
+            touched.instances |= {eni.attachment.instance_id for eni in (was_eni, is_eni) if _is_primary(eni) and eni and eni.attachment}
+    _touch_groups(old, new, touched)
+    return touched
+
+
+def _is_primary(eni: Eni | None) -> bool:
+    return eni is not None and eni.attachment is not None and eni.attachment.device_index == 0
+
+
+def _touch_gateways(old: CloudState, new: CloudState, touched: _Touched) -> None:
+    """A gateway's slices follow from its VPC too; when it comes or goes, so do all public addresses of the VPC."""
+    moved = {key: {item.vpc_id for item in (was, now) if item and item.vpc_id} for key, was, now in
+             _changed(old.internet_gateways, new.internet_gateways)}  # fmt: skip
+    touched.gateways |= moved.keys()
+    touched.gateways |= {gateway.id for gateway in new.internet_gateways.values() if gateway.vpc_id in touched.vpcs}
+    vpcs = set().union(*moved.values())
+    if vpcs:
+        touched.internet = True
+        both = (eni for cloud in (old, new) for eni in cloud.enis.values())
+        touched.enis |= {eni.id for eni in both if eni.vpc_id in vpcs and public_addresses(eni)}
+
+
+def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
+    """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
+    for _, was, now in _changed(old.security_groups, new.security_groups):
+        touched.groups |= {group.vpc_id for group in (was, now) if group is not None}
+    moved: set[str] = set()
+    for eni_id in touched.enis:
+        one, other = old.enis.get(eni_id), new.enis.get(eni_id)
+        if _judged(old, one) != _judged(new, other):
+            moved |= {eni.vpc_id for eni in (one, other) if eni is not None}
+    touched.groups |= {vpc_id for vpc_id in moved - touched.groups if profiles_in_use(old, vpc_id) != profiles_in_use(new, vpc_id)}
+
+
+def _judged(cloud: CloudState, eni: Eni | None) -> tuple[str, ...] | None:
+    return eni.security_groups if eni is not None and is_plugged(cloud, eni) else None
+
+
+def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Part]:
+    """The slices of the touched objects as one state has them, in the order in which they can be applied."""
+    parts: list[Part] = [plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs if vpc_id in touched.vpcs]
+    if touched.internet and any(gateway.vpc_id in cloud.vpcs for gateway in cloud.internet_gateways.values()):
+        parts.append((internet_netns(cloud.lab), plan_internet(cloud)))
+    for gateway_id in _present(touched.gateways, cloud.internet_gateways):
+        parts += plan_igw(cloud, gateway_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_groups(cloud, vpc_id)) for vpc_id in _present(touched.groups, cloud.vpcs)]
+    enis = _present(touched.enis, cloud.enis)
+    for eni_id in enis:
+        parts += plan_eni(cloud, eni_id)
+    for instance_id in _present(touched.instances, cloud.instances):
+        instance = cloud.instances[instance_id]
+        if is_alive(instance):
+            parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, sysctls.get(instance.name))))
+    for eni_id in enis:
+        parts += plan_public(cloud, eni_id)
+    return parts
+
+
+def _present(touched: set[str], objects: Mapping[str, object]) -> list[str]:
+    """The touched ids that are there, in a fixed order without walking over all objects."""
+    return sorted(key for key in touched if key in objects)
+
+
+def _index(parts: Iterable[Part]) -> Iterator[tuple[tuple[str, str], Part]]:
+    return (((netns, part.name), (netns, part)) for netns, part in parts)
+
+
+def _steps(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
+    """What to set, in order: slices that end, last made first; slices less what another one takes over; all as it shall be.
+
+    A slice that ends keeps its bare link for now: everything on a link's far end goes with it, and that cannot be undone.
+    """
+    ended = [(netns, _bare(part)) for netns, part in _ended(before, after, gone)]
+    changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
+    taken: set[tuple[str, Key]] = set()
+    for key, part in changed.items():
+        taken |= _keys(part) - _keys(before.get(key))
+    yielding: list[Part] = []
+    for key, part in changed.items():
+        netns, was = before.get(key, (key[0], Slice(key[1])))
+        given = _keys(before.get(key)) - _keys(part)
+        if given & taken:
+            yielding.append((netns, Slice(was.name, tuple(item for item in was.objects if (netns, item.key) not in given))))
+    return [*ended, *yielding, *changed.values()]
+
+
+def _ends(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
+    """The slices that end, now without their links."""
+    return [(netns, Slice(part.name)) for netns, part in _ended(before, after, gone) if _bare(part).objects]
+
+
+def _ended(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
+    """The slices that are no more in namespaces that stay, last made first."""
+    return [part for key, part in reversed(tuple(before.items())) if not _stays(after.get(key)) and part[0] not in gone]
+
+
+def _bare(part: Slice) -> Slice:
+    return Slice(part.name, tuple(item for item in part.objects if isinstance(item, Link | LinkUp | Sysctl)))
+
+
+def _stays(part: Part | None) -> bool:
+    return part is not None and bool(part[1].objects)
+
+
+def _keys(part: Part | None) -> set[tuple[str, Key]]:
+    return {(part[0], item.key) for item in part[1].objects} if part is not None else set()
+
+
+def _once(parts: Iterable[Part]) -> list[Part]:
+    """Of several claims of one slice the last one: undoing needs only what stood first."""
+    return list(dict(_index(parts)).values())
+
+
+def _revoked(old: CloudState, new: CloudState, touched: _Touched, gone: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(namespace, addresses) whose flows must be forgotten: no longer delivered, delivered elsewhere, or translated otherwise."""
+    lost: dict[str, set[str]] = {}
+    for eni_id in touched.enis:
+        was, now = old.enis.get(eni_id), new.enis.get(eni_id)
+        if was is None or was.vpc_id not in new.vpcs:
+            continue
+        fabric = vpc_netns_of(old, was.vpc_id)
+        stays = set(delivered(now)) if now is not None and _node_of(old, was) == _node_of(new, now) else set()
+        if is_plugged(old, was) and not stays.issuperset(delivered(was)):
+            lost.setdefault(fabric, set()).update(set(delivered(was)) - stays)
+    for eni_id in touched.enis:
+        for netns, addresses in _retranslated(old, new, eni_id):
+            lost.setdefault(netns, set()).update(addresses)
+    for netns, found in lost.items():
+        if netns not in gone:
+            yield netns, tuple(sorted(found))
+
+
+def _node_of(cloud: CloudState, eni: Eni) -> str | None:
+    instance = instance_of(cloud, eni)
+    return None if instance is None else instance.id
+
+
+def _retranslated(old: CloudState, new: CloudState, eni_id: str) -> Iterator[tuple[str, set[str]]]:
+    """Both addresses of each association that came or went, in the gateway and in the fabric."""
+    was, now = old.enis.get(eni_id), new.enis.get(eni_id)
+    some = now or was
+    if some is None or some.vpc_id not in new.vpcs or gateway_of(new, some.vpc_id) is None:
+        return
+    pairs = set(public_addresses(was).items() if was else ()) ^ set(public_addresses(now).items() if now else ())
+    addresses = {address for pair in pairs for address in pair}
+    if addresses:
+        yield igw_netns_of(new, some.vpc_id), addresses
+        yield vpc_netns_of(new, some.vpc_id), addresses
+
+
+def _namespace_changes(old: CloudState, new: CloudState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(made, gone), both in order."""
+    if old.vpcs is new.vpcs and old.instances is new.instances and old.internet_gateways is new.internet_gateways:
+        return (), ()
+    was, now = namespaces(old), namespaces(new)
+    had, has = set(was), set(now)
+    return tuple(name for name in now if name not in had), tuple(name for name in was if name not in has)

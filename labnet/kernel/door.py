@@ -1,0 +1,267 @@
+"""The one door to the kernel: the Kernel port on real network namespaces.
+
+Changes go run by run, each to what makes it: rtnetlink, /proc/sys, nf_tables, iptables. What was made is kept in order
+with what it overwrote, so that a failure is undone; every failure is a KernelError with operation, namespace, object, errno and
+the kernel's own words. Calls may come from several threads, one at a time inside.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+
+from labnet.errors import KernelError, LabnetError
+from labnet.kernel import netns as namespaces
+from labnet.kernel import observe, sysctl, teardown
+from labnet.kernel.linkbook import LinkBook
+from labnet.kernel.netns import NETNS_DIR
+from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
+from labnet.kernel.rtnl_encode import FAMILIES
+from labnet.kernel.rtnl_socket import Failure
+from labnet.kernel.spaces import Spaces, Visit
+from labnet.model.netstate import (
+    Batch,
+    Change,
+    Family,
+    IptChain,
+    IptRule,
+    KernelObject,
+    KernelState,
+    Key,
+    Link,
+    NftElement,
+    NftPortChain,
+    NftTable,
+    Sysctl,
+)
+from labnet.ports import ProgramResult, RouteAnswer
+
+RTM_F_LOOKUP_TABLE = 0x1000
+REMOVE_TIMEOUT_S = 60.0
+_MAKERS: dict[type, str] = {
+    **dict.fromkeys(RTNL_OBJECTS, "rtnl"), Sysctl: "sysctl", **dict.fromkeys((NftTable, NftPortChain, NftElement), "nft"),
+    **dict.fromkeys((IptChain, IptRule), "iptables"),
+}
+_TYPES_BY_ERRNO = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable", errno.EACCES: "prohibit"}
+
+
+class LinuxKernel:
+    """The Kernel port. It touches only namespaces that it made, was told of (`learn`) or was handed opened (`adopt`). Close it when done."""
+
+    def __init__(self, netns_dir: str = NETNS_DIR) -> None:
+        self._spaces = Spaces(netns_dir)
+        self._writer = RtnlWriter(LinkBook())
+        self._tables: dict[str, dict[Key, NftTable]] = {}
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close every descriptor; namespaces and their state stay."""
+        with self._lock:
+            self._spaces.close()
+
+    @property
+    def known(self) -> dict[str, int]:
+        """The namespaces this door owns, with their nsfs inodes."""
+        return dict(self._spaces.known)
+
+    def learn(self, names: Mapping[str, int]) -> None:
+        """Own namespaces that an earlier process made: name → nsfs inode, from the lab's registry."""
+        self._spaces.learn(names)
+
+    def inode(self, name: str) -> int:
+        """The nsfs inode of an owned namespace. Errors: KernelError ENOENT."""
+        found = self._spaces.known.get(name)
+        if found is None:
+            raise KernelError("inode", name, "namespace", errno.ENOENT, "no such namespace")
+        return found
+
+    def create_netns(self, names: Sequence[str]) -> None:
+        """Make namespaces, `lo` up. Errors: KernelError (EEXIST: name taken), then none is left."""
+        with self._work() as visit:
+            try:
+                self._spaces.learn(namespaces.create(names, self._spaces.netns_dir, self._spaces.welcome))
+            except BaseException:
+                for name in names:
+                    if name not in self._spaces.known:
+                        self._spaces.discard(name)
+                raise
+            self._writer.born(visit, names)
+
+    def remove_netns(self, names: Iterable[str]) -> None:
+        """Drop namespaces, wait until they are gone; unknown names are fine. Errors: TeardownError."""
+        with self._lock:
+            found: dict[str, int | None] = {}
+            for name in names:
+                self._writer.book.forget(name)
+                self._tables.pop(name, None)
+                inode = self._spaces.forget(name)
+                if inode is not None:
+                    found[name] = inode
+            teardown.remove(found, self._spaces.netns_dir, REMOVE_TIMEOUT_S)
+
+    def exists(self, netns: str) -> bool:
+        """Is there a namespace of that name that this door may touch?"""
+        return self._spaces.exists(netns)
+
+    def open_netns(self, netns: str) -> int:
+        """A descriptor for handing the namespace on (CNI_NETNS); the caller closes it. Errors: KernelError, OwnershipError."""
+        return self._spaces.open(netns)
+
+    def adopt(self, descriptor: int) -> str:
+        """The name for an opened namespace; the descriptor may be closed afterwards. Errors: KernelError."""
+        with self._lock:
+            return self._spaces.adopt(descriptor)
+
+    def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
+        """Remember the nftables tables that an earlier process loaded."""
+        for item in objects:
+            if isinstance(item, NftTable):
+                self._tables.setdefault(netns, {})[item.key] = item
+
+    def apply(self, batches: Sequence[Batch]) -> None:
+        """Make changes, all or nothing. Errors: KernelError, OwnershipError, with everything undone (a note says what could not be)."""
+        done: Done = []
+        with self._work() as visit:
+            try:
+                for netns, changes in batches:
+                    visit.fd(netns)
+                    for maker, run in groupby(changes, key=lambda change: _MAKERS[type(change.object)]):
+                        self._make(visit, maker, netns, list(run), done)
+            except BaseException as error:
+                for note in self._undo(visit, done):
+                    error.add_note(note)
+                raise
+
+    def _make(self, visit: Visit, maker: str, netns: str, changes: list[Change], done: Done) -> None:
+        if maker == "rtnl":
+            self._writer.apply(visit, netns, changes, done)
+        elif maker == "sysctl":
+            sysctl.apply(visit.fd(netns), netns, changes, done)
+        else:
+            self._filter(maker, visit.fd(netns), netns, changes)
+            done += [(netns, change) for change in changes]
+
+    def _filter(self, maker: str, fd: int, netns: str, changes: list[Change]) -> None:
+        if maker == "nft":
+            from labnet.kernel import nft
+
+            nft.apply(fd, netns, changes)
+            for change in changes:
+                if isinstance(change.object, NftTable):
+                    tables = self._tables.setdefault(netns, {})
+                    tables.pop(change.object.key, None)
+                    if change.op != "remove":
+                        tables[change.object.key] = change.object
+        else:
+            from labnet.kernel import iptables
+
+            iptables.apply(fd, netns, changes)
+
+    def _undo(self, visit: Visit, done: Done) -> list[str]:
+        """Take back what was made, last first; what could not be taken back, in words."""
+        back = [(netns, change.undone()) for netns, change in reversed(done)]
+        notes: list[str] = []
+        for (netns, maker), group in groupby(back, key=lambda pair: (pair[0], _MAKERS[type(pair[1].object)])):
+            changes = [change for _netns, change in group if not _is_leftover(change)]
+            try:
+                self._make(visit, maker, netns, changes, [])
+            except (LabnetError, OSError) as error:
+                notes.append(f"not undone: {error}")
+        return notes
+
+    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
+        """Read a namespace back, packet filters included. Errors: KernelError, OwnershipError."""
+        from labnet.kernel import iptables, nft
+
+        with self._work() as visit:
+            try:
+                found = observe.rtnetlink(visit.socket(netns))
+                paths = tuple(sysctls)
+                found += observe.read_sysctls(visit.fd(netns), paths) if paths else []
+            except OSError as error:
+                visit.discard(netns)
+                raise KernelError("observe", netns, "state", error.errno or 0, str(error)) from error
+            found += iptables.observe(visit.fd(netns), netns)
+            found += nft.observe(visit.fd(netns), netns, self._tables.get(netns, {}).values())
+        return KernelState(tuple(found))
+
+    def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
+        """The kernel's own decision; its refusals are answers too (`error`). Errors: KernelError for a link or address that is none."""
+        family: Family = "inet6" if ":" in dst else "inet"
+        with self._work() as visit:
+            self._writer.read_links(visit, netns)
+            index = self._writer.book.index(netns, iif) if iif else None
+            if iif and index is None:
+                raise KernelError("route get", netns, f"{dst} iif {iif}", errno.ENODEV)
+            try:
+                answer = visit.socket(netns).ask(_route_question(family, dst, src, index, mark))
+            except (OSError, ValueError) as error:
+                raise KernelError("route get", netns, dst, getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
+            if isinstance(answer, Failure):
+                return RouteAnswer(error=answer.number, type=_TYPES_BY_ERRNO.get(answer.number, "unicast"))
+            found = observe.route_of(answer, family, self._writer.book.names(netns))
+        return RouteAnswer(found.table, found.dev or "", found.via or "", found.src or src, found.type)
+
+    def counters(self, netns: str) -> dict[str, int]:
+        """Packets by counter comment. Errors: KernelError."""
+        from labnet.kernel import nft
+
+        with self._work() as visit:
+            return nft.counters(visit.fd(netns), netns)
+
+    def forget_flows(self, netns: str, addresses: Iterable[str]) -> int:
+        """Delete conntrack entries that name one of the addresses. Errors: KernelError."""
+        from labnet.kernel import conntrack
+
+        with self._work() as visit:
+            return conntrack.forget(visit.fd(netns), netns, addresses)
+
+    def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
+        """A socket of that namespace; the caller closes it. Errors: KernelError."""
+        with self._work() as visit:
+            try:
+                return namespaces.open_socket(visit.fd(netns), family, type, proto)
+            except OSError as error:
+                raise KernelError("open socket", netns, f"family {family}", error.errno or 0) from error
+
+    def run(
+        self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
+    ) -> ProgramResult:
+        """Run a program in the namespace. Other calls are not held up meanwhile. Errors: KernelError ENOENT, ETIMEDOUT."""
+        from labnet.kernel import command as programs
+
+        fd = self._spaces.open(netns)
+        try:
+            return programs.run(fd, netns, command, stdin, timeout_s, env)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _work(self) -> Iterator[Visit]:
+        with self._lock, Visit(self._spaces) as visit:
+            yield visit
+
+
+def _is_leftover(change: Change) -> bool:
+    """A link that was cleared away, now to be put back: it is no loss, and nobody knows its peer."""
+    return change.op == "add" and isinstance(change.object, Link) and change.object.peer is None
+
+
+def _route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
+    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+    number = FAMILIES[family]
+    bits = 32 if family == "inet" else 128
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    parts = [(1, socket.inet_pton(number, dst))]
+    parts += [(2, socket.inet_pton(number, src))] if src else []
+    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
+    parts += [(16, struct.pack("=I", mark))] if mark else []
+    for kind, value in parts:
+        body += struct.pack("=HH", 4 + len(value), kind) + value
+    return observe.request(observe.RTM_GETROUTE, body)

@@ -1,0 +1,45 @@
+"""Sysctls of a namespace: written by a thread that is in it, and read back, because the kernel may clamp or ignore a value."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+from labnet.errors import KernelError
+from labnet.kernel.diff import sysctl_path
+from labnet.kernel.netns import enter
+from labnet.kernel.observe import PROC_SYS
+from labnet.model.netstate import Change, Sysctl
+
+
+def apply(fd: int, netns: str, changes: Sequence[Change], done: list[tuple[str, Change]]) -> None:
+    """Write values in order; each that was written is added to `done` with the value that it found there.
+
+    Giving a sysctl up is no write. Errors: KernelError (ENOENT no such path, EINVAL refused or clamped, EPERM not writable here).
+    """
+    with enter(fd):
+        for change in changes:
+            if isinstance(change.object, Sysctl) and change.op != "remove":
+                before = _write(netns, change.object)
+                if before != change.object.value:
+                    done.append((netns, Change("replace", change.object, Sysctl(change.object.path, before))))
+
+
+def _write(netns: str, item: Sysctl) -> str:
+    """The value before, blanks made single."""
+    path = Path(PROC_SYS, sysctl_path(item.path))
+    wanted = " ".join(item.value.split())
+    try:
+        with path.open("r+b", buffering=0) as file:
+            before = " ".join(file.read(4096).decode().split())
+            if before != wanted:
+                file.seek(0)
+                file.write(item.value.encode())
+                file.seek(0)
+                found = " ".join(file.read(4096).decode().split())
+                if found != wanted:
+                    raise KernelError("write", netns, item.text, errno.EINVAL, f"the kernel keeps {found!r}")
+    except OSError as error:
+        raise KernelError("write", netns, item.text, error.errno or 0) from error
+    return before

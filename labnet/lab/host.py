@@ -1,0 +1,156 @@
+"""What a running lab does on the machine beside the kernel door: folders of nodes, CNI sockets, programs; or nothing at all.
+
+A plan runs the same lab with `NoHost`: no file, no socket, no program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from labnet.cni.conflist import Conflist
+from labnet.cni.results import FileResults, MemoryResults, Results
+from labnet.cni.runtime import Spawn
+from labnet.cni.skel import Plugin
+from labnet.cni.vpc import executable
+from labnet.cni.vpc.conflist import FILE_NAME, TYPE
+from labnet.cni.vpc.server import CniServer
+from labnet.kernel import mounts
+from labnet.lab import views
+from labnet.lab.paths import LabPaths
+from labnet.ports import Kernel
+
+CNI_PATH = "/opt/cni/bin"
+
+
+class Host(Protocol):
+    """Files, sockets and programs of a lab's nodes and pods."""
+
+    def results(self, node: str) -> Results:
+        """Where a node's runtime remembers what ADD said."""
+
+    def checkpoint(self, node: str) -> Path | None:
+        """ipamd's file, or None for none."""
+
+    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+        """Listen on the node's cni.sock and install the executable that talks to it."""
+
+    def write_conflist(self, node: str, conflist: Conflist) -> None:
+        """The file whose presence makes the node ready."""
+
+    def spawn_plugin(self, node: str, netns: str) -> Spawn | None:
+        """How the node's runtime starts an executable plugin, or None when nothing can be started."""
+
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        """Start a container's program in its pod; its pid."""
+
+    async def close(self) -> None:
+        """Stop listening."""
+
+
+class NoHost:
+    """A lab that exists in memory alone."""
+
+    def results(self, node: str) -> Results:
+        """In memory."""
+        return MemoryResults()
+
+    def checkpoint(self, node: str) -> Path | None:
+        """No file."""
+        return None
+
+    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+        """Nobody listens."""
+
+    def write_conflist(self, node: str, conflist: Conflist) -> None:
+        """No file."""
+
+    def spawn_plugin(self, node: str, netns: str) -> Spawn | None:
+        """Nothing is started."""
+        return None
+
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        """Nothing is started: pid 0."""
+        return 0
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class LocalHost:
+    """A lab on this machine, its files below the lab's directory."""
+
+    def __init__(self, paths: LabPaths, kernel: Kernel) -> None:
+        self._paths, self._kernel = paths, kernel
+        self._servers: list[CniServer] = []
+
+    def results(self, node: str) -> Results:
+        """Files, as a container runtime keeps them."""
+        return FileResults(self._paths.node(node) / "var/lib/cni/results")
+
+    def checkpoint(self, node: str) -> Path | None:
+        """Where the daemon keeps it on a real node, in the node's own files."""
+        path = self._paths.node(node) / "var/run/aws-node/ipam.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+        """Listen on the node's cni.sock and install the executable that talks to it."""
+        socket_path = self._paths.cni_socket(node)
+        socket_path.parent.mkdir(parents=True, exist_ok=True)
+        server = CniServer(socket_path, plugin, kernel, netns)
+        await server.start()
+        self._servers.append(server)
+        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
+
+    def write_conflist(self, node: str, conflist: Conflist) -> None:
+        """Aside and renamed: a runtime that watches the folder never reads half of it."""
+        folder = self._paths.node(node) / "etc/cni/net.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{FILE_NAME}"
+        aside.write_text(conflist.text())
+        aside.chmod(0o644)
+        aside.replace(folder / FILE_NAME)
+
+    def spawn_plugin(self, node: str, netns: str) -> Spawn | None:
+        """Executable plugins start in the node's namespace and view."""
+        view = views.node_view(self._paths, node)
+
+        async def spawn(argv: Sequence[str], environ: Mapping[str, str], stdin: bytes, descriptors: Sequence[int]) -> tuple[int, bytes, str]:
+            return await asyncio.to_thread(_run_in_view, netns, view, argv, environ, stdin, descriptors)
+
+        return spawn
+
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        """Start a program in a pod's namespace and view; its output goes to the pod's log."""
+        view = views.pod_view(self._paths, netns, environ.get("HOSTNAME", netns))
+        log = self._paths.pod(netns) / "log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return views.start(netns, view, argv, environ, log)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for server in self._servers:
+            await server.stop()
+        self._servers.clear()
+
+
+def _run_in_view(
+    netns: str, view: mounts.View, argv: Sequence[str], environ: Mapping[str, str], stdin: bytes, descriptors: Sequence[int]
+) -> tuple[int, bytes, str]:
+    """One executable plugin, in a child that enters the node first; a thread waits for it."""
+    command = [sys.executable, "-m", "labnet.lab.views", netns, *view_words(view), "--", *argv]
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, env={"PATH": os.defpath, **environ}, pass_fds=tuple(descriptors), check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def view_words(view: mounts.View) -> list[str]:
+    """A view as words on a command line."""
+    return [str(view.root), view.hostname]

@@ -1,0 +1,128 @@
+"""`trace` in a running lab: who is where, on a kernel door of its own so that a slow trace stops nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from labnet.errors import LabnetError, UsageError
+from labnet.kernel.door import LinuxKernel
+from labnet.lab.targets import Known, Target
+from labnet.model import names
+from labnet.model.packet import Path as PacketPath
+from labnet.trace.load import observed_world
+from labnet.trace.world import Role, World, wires_of
+
+if TYPE_CHECKING:
+    from labnet.lab.world import World as Lab
+    from labnet.trace.run import TraceResult
+
+Protocol = Literal["icmp", "tcp", "udp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A trace as people and programs read it; `results` has one entry a direction."""
+
+    path: PacketPath
+    text: str
+    document: Mapping[str, Any]
+    results: tuple[TraceResult, ...]
+
+    def write_pcap(self, path: Path) -> None:
+        """One pcapng of the whole trace. Errors: UsageError when the file cannot be written."""
+        try:
+            path.write_bytes(self.results[0].pcapng())
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}", "say another file") from error
+
+
+class Tracer:
+    """Traces in one lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def known(self) -> Known:
+        """Every target of the lab and its address."""
+        cloud = self._lab.ec2.state
+        nodes = {
+            instance.name: enis[0].primary
+            for instance in cloud.instances.values()
+            if instance.state == "running" and (enis := cloud.enis_of(instance.id))
+        }
+        return Known(self._lab.lab, nodes, {pod.key: pod.ip for pod in self._lab.pods()})
+
+    def kernel(self) -> LinuxKernel:
+        """A door of its own to the lab's namespaces, for a thread."""
+        if not isinstance(self._lab.kernel, LinuxKernel):
+            raise LabnetError("only a lab on the real kernel can be traced")
+        door = LinuxKernel()
+        door.learn(self._lab.kernel.known)
+        return door
+
+    async def trace(
+        self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False
+    ) -> Traced:
+        """Send one probe and follow it. Errors: UsageError for what cannot be a source or a target."""
+        for end, what in ((source, "source"), (target, "target")):
+            if not end.address:
+                raise UsageError(f"{end.name} has no address", "'labnet status' says why")
+            if what == "source" and not end.netns:
+                raise UsageError(f"nothing of this lab has the address {end.name}", "a trace starts at a pod, a node or the internet")
+        result = await asyncio.to_thread(self._run, source, target, cast(Protocol, protocol), port)
+        results = [result]
+        if both_ways and target.netns:
+            results.append(await asyncio.to_thread(self._run, target, source, cast(Protocol, protocol), port))
+        return self._told(results)
+
+    def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+        from labnet.trace.run import TraceRequest, trace
+
+        door = self.kernel()
+        try:
+            request = TraceRequest(
+                source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
+                port=port or 0, target_netns=target.netns,
+            )
+            return trace(door, lambda: self._world(door), request)
+        finally:
+            door.close()
+
+    def _world(self, door: LinuxKernel) -> World:
+        lab = self._lab
+        roles: dict[str, Role] = {}
+        owners: dict[str, str] = {}
+        for name in door.known:
+            roles[name], owners[name] = _place(lab.lab, name)
+        for node in self.known().nodes:
+            netns = names.node_netns(lab.lab, node)
+            roles[netns], owners[netns] = "node", node
+        for pod in lab.pods():
+            if not pod.host_network:
+                netns = names.pod_netns(lab.lab, pod.namespace, pod.name)
+                roles[netns], owners[netns] = "pod", pod.name if pod.namespace == "default" else pod.key
+        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        return observed_world(door, roles, wires, owners)
+
+    def _told(self, results: list[TraceResult]) -> Traced:
+        from labnet.trace.render.json import render_json
+        from labnet.trace.render.text import render_text
+
+        text = "\n\n".join(render_text(result.path, result.macs) for result in results)
+        document = dict(render_json(results[0].path))
+        if len(results) > 1:
+            document["back"] = render_json(results[1].path)
+        return Traced(results[0].path, text, document, tuple(results))
+
+
+def _place(lab: str, netns: str) -> tuple[Role, str]:
+    """What a namespace of the lab's own is, by its name."""
+    rest = netns.removeprefix(f"{lab}-")
+    word = rest.partition(".")[0]
+    if word == "igw":
+        return "igw", rest
+    return ("internet", rest) if word == "internet" else ("vpc", rest)

@@ -1,0 +1,129 @@
+"""The verbs of a running lab: what the control socket serves."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labnet.errors import LabnetError, UsageError
+from labnet.lab import checks, planning
+from labnet.lab.control import Emit, Verb
+from labnet.lab.targets import Known, Target, find_target
+from labnet.lab.tracing import Tracer
+from labnet.lab.world import World
+from labnet.model import codec
+from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck, Scenario
+
+Args = Mapping[str, Any]
+Answer = Mapping[str, Any]
+
+
+class Verbs:
+    """One method a verb: arguments and a way to tell events → the answer. Errors: LabnetError."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tracer = Tracer(world)
+
+    def table(self) -> dict[str, Verb]:
+        """Verb → what serves it."""
+        return {
+            "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
+            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target,
+        }
+
+    async def status(self, args: Args, emit: Emit) -> Answer:
+        """The Status document."""
+        return self._world.status()
+
+    async def events(self, args: Args, emit: Emit) -> Answer:
+        """What happened, oldest first."""
+        return {"events": self._world.events.all()}
+
+    async def plan(self, args: Args, emit: Emit) -> Answer:
+        """What `repair` would change."""
+        changes = [planning.describe(netns, part, change) for netns, part, change in self._world.drift()]
+        return {"apiVersion": "labnet/v1", "kind": "Plan", "lab": self._world.lab, "changes": changes}
+
+    async def repair(self, args: Args, emit: Emit) -> Answer:
+        """Put back what was broken; what was changed."""
+        changes = [planning.describe(netns, "", change) for netns, change in self._world.repair()]
+        return {"apiVersion": "labnet/v1", "kind": "Plan", "lab": self._world.lab, "changes": changes}
+
+    async def reconcile(self, args: Args, emit: Emit) -> Answer:
+        """Make the lab what a scenario says: `up` on a running lab."""
+        scenario = codec.from_document(args["scenario"], Scenario)
+
+        def tell(stage: str, text: str, done: int = 0, total: int = 0) -> None:
+            emit({"stage": stage, "text": text, "done": done, "total": total})
+
+        waiting = await self._world.reconcile(scenario, float(args.get("timeout", 120)), tell)
+        return {"status": self._world.status(), "waitingFor": waiting}
+
+    async def env(self, args: Args, emit: Emit) -> Answer:
+        """Settings for AWS clients."""
+        raise UsageError(
+            "this labnet has no EC2 API on the wire yet", "inside the lab the metadata service answers on 169.254.169.254; see KNOWN_ISSUES.md"
+        )
+
+    async def target(self, args: Args, emit: Emit) -> Answer:
+        """Which namespace, node and address a word means."""
+        found = find_target(self.known(), str(args["target"]))
+        node = found.name if found.kind == "node" else ""
+        return {"kind": found.kind, "name": found.name, "netns": found.netns, "address": found.address, "node": node, "hosts": self._hosts()}
+
+    async def trace(self, args: Args, emit: Emit) -> Answer:
+        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
+        source, target = find_target(self.known(), str(args["from"])), find_target(self.known(), str(args["to"]))
+        port = args.get("port") or target.port
+        protocol = args.get("protocol") or ("tcp" if port else "icmp")
+        if protocol == "icmp":
+            port = None
+        traced = await self._tracer.trace(source, target, protocol, port, both_ways=bool(args.get("bothWays")))
+        if args.get("pcap"):
+            traced.write_pcap(Path(str(args["pcap"])))
+        return {"text": traced.text, "json": traced.document}
+
+    async def check(self, args: Args, emit: Emit) -> Answer:
+        """Run the checks of the lab's scenario, or of the one given."""
+        scenario = codec.from_document(args["scenario"], Scenario) if args.get("scenario") else self._world.scenario
+        results = [await self._one_check(item) for item in scenario.checks]
+        return checks.report(self._world.lab, scenario.source or scenario.name, results)
+
+    # ---- inside -----------------------------------------------------------------------------------------------------------
+
+    def known(self) -> Known:
+        """The targets of this lab."""
+        return self._tracer.known()
+
+    def _hosts(self) -> dict[str, str]:
+        return {item["name"]: item["ip"] for item in self._world.status()["nodes"]}
+
+    async def _one_check(self, asked: Check) -> checks.CheckResult:
+        try:
+            check = checks.resolve(asked, self._world.status())
+            if isinstance(check, PacketCheck):
+                source, target = find_target(self.known(), check.source_target), find_target(self.known(), check.target)
+                traced = await self._tracer.trace(source, target, check.protocol, check.port or target.port)
+                return checks.judge_packet(check, traced.path, self._world.lab, asked)
+            if isinstance(check, Ec2Check):
+                return checks.judge_ec2(check, self._enis(check.node))
+            return await self._kernel_check(check, asked)
+        except LabnetError as error:
+            return checks.failed(asked, error.message)
+
+    def _enis(self, node: str) -> list[dict[str, int]]:
+        cloud = self._world.ec2.state
+        found = [instance for instance in cloud.instances.values() if instance.name == node and instance.state == "running"]
+        return [
+            {"addresses": len(eni.addresses), "prefixes": len(eni.prefixes)} for instance in found for eni in cloud.enis_of(instance.id)
+        ]
+
+    async def _kernel_check(self, check: KernelCheck, asked: Check) -> checks.CheckResult:
+        target: Target = find_target(self.known(), check.target)
+        command = list(check.command) if len(check.command) > 1 else shlex.split(check.command[0])
+        done = await asyncio.to_thread(self._tracer.kernel().run, target.netns, command)
+        return checks.judge_kernel(check, done.stdout or done.stderr, done.exit_code, asked)

@@ -1,0 +1,177 @@
+"""A whole trace: observe, predict, listen, send, collect, ask the kernel, and join it all to one path with a verdict."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from labnet.errors import KernelError
+from labnet.model.packet import Path, Probe
+from labnet.ports import Kernel, RouteAnswer
+from labnet.trace import probe as prober
+from labnet.trace.capture import Capture
+from labnet.trace.correlate import Evidence, Place, correlate, place_of, reached_end
+from labnet.trace.dissect import Captured, part_of
+from labnet.trace.labels import mac_labels
+from labnet.trace.pcapng import PcapFrame, write_pcapng
+from labnet.trace.predict import RouteAsk, Walked, walk
+from labnet.trace.routing import LOOPBACK
+from labnet.trace.taps import taps
+from labnet.trace.world import World
+
+DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
+FIRST_SOURCE_PORT, SOURCE_PORTS = 20_000, 10_000
+COUNTED_ROLES = frozenset({"vpc", "igw"})
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRequest:
+    """What to trace: from a namespace to an address; names are for the reader. `port` 0 = 80 for TCP, 7 (echo) for UDP.
+
+    `source_ip` "" lets the kernel choose; `target_netns` "" when nobody here owns the address; `ident` 0 = a random one.
+    """
+
+    source_netns: str
+    source_name: str
+    target_name: str
+    target_ip: str
+    protocol: Literal["icmp", "tcp", "udp"] = "icmp"
+    port: int = 0
+    target_netns: str = ""
+    source_ip: str = ""
+    ttl: int = 64
+    length: int = 0
+    ident: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long silence is waited for: until the packet has ended as predicted, and for an answer after that (seconds)."""
+
+    arrival_s: float = 1.0
+    answer_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class TraceResult:
+    """A trace: the path, every frame of the probe and its answers, the namespaces listened in, and whose each MAC is."""
+
+    path: Path
+    frames: tuple[Captured, ...]
+    taps: tuple[str, ...]
+    macs: Mapping[str, str]
+
+    def pcapng(self) -> bytes:
+        """The frames as a pcapng file, each probe frame with its hop's number as a comment."""
+        numbers: dict[Place, int] = {(hop.netns, hop.link, hop.direction): hop.n for hop in self.path.hops}
+        frames = []
+        for frame in self.frames:
+            number = numbers.get(place_of(frame)) if part_of(frame.data, self.path.probe) == "probe" else None
+            comment = f"hop {number}" if number else ""
+            frames.append(PcapFrame(f"{frame.netns}/{frame.link}", frame.direction, frame.time_ns, frame.data, comment))
+        return write_pcapng(frames)
+
+
+def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest, patience: Patience | None = None) -> TraceResult:
+    """Send one probe and follow it.
+
+    `load_world` observes the lab; it is called once, before the probe. Not delivered is no error: the path says why.
+    Errors: TraceError for a source address that cannot be used, KernelError when a namespace cannot be entered.
+    """
+    patience = patience or Patience()
+    world = load_world()
+    probe = prober.measured(_probe(kernel, request))
+    walked = walk(world, request.source_netns, probe)
+    listening = taps(world, walked.path, request.source_netns, request.target_netns)
+    counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
+    before = _counters(kernel, counted_in)
+    with Capture(kernel, listening) as capture:
+        refused = prober.send(kernel, request.source_netns, probe)
+        watch = _Watch(walked, request.source_netns, patience, hopeless=refused is not None)
+        capture.collect(watch.wanted, watch.remaining_s)
+    after = _counters(kernel, counted_in)
+    evidence = Evidence(
+        confirmed=_confirm(kernel, walked),
+        counted={key: packets - before.get(key, 0) for key, packets in after.items() if packets > before.get(key, 0)},
+        refused=(refused.strerror or str(refused)) if refused is not None else "",
+        lost=capture.lost, owners=world.owners, clock_offset_ns=time.time_ns() - time.monotonic_ns(),
+    )
+    path = replace(correlate(walked, capture.frames, evidence), source=request.source_name, target=request.target_name)
+    return TraceResult(path, tuple(capture.frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
+
+
+class _Watch:
+    """Decides how long to go on listening, from what has been seen so far."""
+
+    def __init__(self, walked: Walked, source_netns: str, patience: Patience, hopeless: bool) -> None:
+        self._walked = walked
+        self._source = source_netns
+        self._patience = patience
+        self._hopeless = hopeless
+        self._seen: set[tuple[str, str, str]] = set()
+        self._answered = False
+
+    def wanted(self, frame: Captured) -> bool:
+        """Is the frame the probe's, or an answer to it?"""
+        part = part_of(frame.data, self._walked.path.probe)
+        if part == "probe":
+            self._seen.add(place_of(frame))
+        elif part is not None and frame.netns == self._source and frame.direction == "in":
+            self._answered = True
+        return part is not None
+
+    def remaining_s(self) -> float:
+        """Seconds of silence that end the trace; 0 when all has been seen."""
+        if self._answered:
+            return 0.0
+        if self._hopeless or reached_end(self._walked, self._seen):
+            return self._patience.answer_s
+        return self._patience.arrival_s
+
+
+def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
+    ident = request.ident or int.from_bytes(os.urandom(4), "big") or 1
+    source = request.source_ip
+    if not source:
+        answer = kernel.route_get(request.source_netns, request.target_ip)
+        source = answer.src or prober.ANY_ADDRESS
+    has_ports = request.protocol != "icmp"
+    return Probe(
+        protocol=request.protocol, src=source, dst=request.target_ip, src_port=FIRST_SOURCE_PORT + ident % SOURCE_PORTS if has_ports else 0,
+        dst_port=(request.port or DEFAULT_PORTS[request.protocol]) if has_ports else 0, ident=ident, ttl=request.ttl, length=request.length,
+    )
+
+
+def _counters(kernel: Kernel, namespaces: Sequence[str]) -> dict[tuple[str, str], int]:
+    return {(netns, comment): packets for netns in namespaces for comment, packets in kernel.counters(netns).items()}
+
+
+def _confirm(kernel: Kernel, walked: Walked) -> dict[int, bool]:
+    """The kernel's own answer to every routing question of the walk; the last question of a hop counts."""
+    return {ask.hop: _agrees(ask, _asked(kernel, ask), walked.path) for ask in walked.asks}
+
+
+def _asked(kernel: Kernel, ask: RouteAsk) -> RouteAnswer:
+    question = ask.question
+    iif = "" if question.iif == LOOPBACK else question.iif
+    source = "" if question.src == prober.ANY_ADDRESS else question.src
+    try:
+        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark)
+    except KernelError as error:
+        return RouteAnswer(error=error.errno or -1)
+
+
+def _agrees(ask: RouteAsk, said: RouteAnswer, path: Path) -> bool:
+    """Same table and link; where the walk ends in the routing decision, the kernel must refuse too."""
+    route, rule = ask.answer.route, ask.answer.rule
+    ends_here = path.drop is not None and path.drop.hop == ask.hop and path.drop.check in ("rp-filter", "forwarding-off")
+    if ask.answer.refused or ends_here or route is None or rule is None:
+        return said.error != 0
+    if said.error:
+        return False
+    if ask.answer.local:
+        return said.type in ("local", "broadcast")
+    return said.dev == (route.dev or "") and said.table in (0, rule.table)

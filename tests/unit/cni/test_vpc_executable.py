@@ -1,0 +1,233 @@
+"""The real program against a real server: same bytes as in process, and what it does without the lab."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+
+import pytest
+from cni_builders import NODE, POD_B, Node, call_of
+
+from labnet.cni import skel
+from labnet.cni.vpc import executable
+from labnet.cni.vpc.framing import render_request
+from labnet.cni.vpc.server import CniServer
+from labnet.errors import KernelError, PrerequisiteError, UsageError
+from labnet.kernel.fake import FakeKernel
+
+
+class Files(FakeKernel):
+    """Namespaces whose descriptors are open files: one inode, one name."""
+
+    def __init__(self):
+        super().__init__()
+        self.named, self.adopted, self.dropped = {}, [], []
+
+    def adopt(self, descriptor):
+        inode = os.fstat(descriptor).st_ino
+        if inode in self.named:
+            return self.named[inode]
+        if not os.readlink(f"/proc/self/fd/{descriptor}").endswith("foreign"):
+            raise KernelError("adopt", "", "descriptor", 22)
+        self.named[inode] = f"net:[{inode}]"
+        self.create_netns([self.named[inode]])
+        self.adopted.append(self.named[inode])
+        return self.named[inode]
+
+    def remove_netns(self, names):
+        names = list(names)
+        self.dropped += names
+        self.named = {inode: name for inode, name in self.named.items() if name not in names}
+        super().remove_netns(names)
+
+
+@contextmanager
+def served(tmp_path, node, **more):
+    """The node's server on a loop of its own thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    path = tmp_path / "nodes" / "node1" / "cni.sock"
+    server = CniServer(path, node.plugin, node.kernel, NODE, **more)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    try:
+        yield path
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def program(tmp_path):
+    executable.install(tmp_path / "bin" / "aws-cni", str(tmp_path / "nodes" / "node1" / "cni.sock"), sys.executable)
+    return tmp_path / "bin" / "aws-cni"
+
+
+def start(program, environ, stdin=b"", pass_fds=()):
+    done = subprocess.run([program], env=environ, input=stdin, capture_output=True, timeout=30, pass_fds=pass_fds, check=False)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@pytest.fixture
+def node(tmp_path):
+    node = Node(kernel=Files())
+    node.kernel.create_netns(["lab-pod-b"])
+    (tmp_path / "netns").write_text("")
+    node.kernel.named[(tmp_path / "netns").stat().st_ino] = "lab-pod-b"
+    return node
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+def test_program_and_in_process_give_the_same_bytes_and_the_same_state(tmp_path, program, node, version):
+    path = str(tmp_path / "netns")
+    twin = Node()
+    twin.kernel.create_netns(["lab-pod-b"])
+    with served(tmp_path, node):
+        for verb in ("ADD", "CHECK", "DEL", "DEL"):
+            previous = json.loads(result) if verb in ("CHECK", "DEL") and version >= "0.4.0" else None
+            environ, stdin = call_of(verb, version=version, path=path, previous=previous)
+            theirs = start(program, environ, stdin)
+            ours = twin.call(verb, version=version, path=path, previous=previous)
+            assert theirs == (ours.exit_code, ours.stdout, ours.stderr)
+            assert (node.texts(), node.texts("lab-pod-b")) == (twin.texts(), twin.texts("lab-pod-b"))
+            result = theirs[1] if verb == "ADD" else result
+            assert theirs[0] == (1 if verb == "CHECK" and version == "0.3.1" else 0)
+
+
+def test_errors_about_text_and_version_are_the_same_too(tmp_path, program, node):
+    with served(tmp_path, node):
+        for changed in ({"CNI_PATH": ""}, {"CNI_COMMAND": ""}, {"CNI_COMMAND": "VERSION"}, {"CNI_COMMAND": "FROB"}, {"CNI_CONTAINERID": "-"}):
+            environ, stdin = call_of("ADD", path=str(tmp_path / "netns"))
+            theirs = start(program, environ | changed, stdin)
+            ours = asyncio.run(skel.run(environ | changed, stdin, node.plugin, netns=None))
+            assert theirs == (ours.exit_code, ours.stdout, ours.stderr)
+
+
+def test_the_descriptor_that_labnet_passes_counts_before_the_path(tmp_path, program, node):
+    environ, stdin = call_of("ADD", path=str(tmp_path / "not-there"))
+    with served(tmp_path, node), open(tmp_path / "netns") as netns:
+        assert start(program, environ | {"LABNET_NETNS_FD": str(netns.fileno())}, stdin, (netns.fileno(),))[0] == 0
+    assert "inet 10.10.2.6/32 scope global eth0" in node.texts("lab-pod-b")
+
+
+def test_a_namespace_that_is_not_there_or_none(tmp_path, program, node):
+    with served(tmp_path, node):
+        for path in (tmp_path / "not-there", "/dev/null"):
+            code, stdout, _stderr = start(program, *call_of("ADD", path=str(path)))
+            assert code == 1
+            assert json.loads(stdout)["msg"] == f'add command: failed to setup network: failed to open netns "{path}"'
+            node.ipamd.free.append(POD_B)
+
+
+def test_a_large_configuration_arrives_whole(tmp_path, program, node):
+    environ, stdin = call_of("ADD", path=str(tmp_path / "netns"), padding="x" * 1_000_000)
+    with served(tmp_path, node):
+        assert start(program, environ, stdin)[0] == 0
+
+
+DOWN = (
+    'add cmd: Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = "transport: '
+    'Error while dialing: dial unix /var/run/aws-node/ipamd.sock: connect: no such file or directory"'
+)
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.1.0", ""])
+def test_without_the_lab_add_fails_in_the_published_words(program, version):
+    code, stdout, stderr = start(program, *call_of("ADD", version=version))
+    document = json.loads(stdout)
+    assert (code, stderr, document.pop("cniVersion", "")) == (1, "", version)
+    assert document == {"code": 999, "msg": DOWN}
+    assert stdout.startswith(b'{\n    "')
+
+
+def test_without_the_lab_del_succeeds_quietly_and_the_rest_says_what_it_can(program):
+    assert start(program, *call_of("DEL")) == (0, b"", "")
+    assert start(program, *call_of("GC", version="1.1.0")) == (0, b"", "")
+    code, stdout, _stderr = start(program, *call_of("STATUS", version="1.1.0"))
+    assert (code, json.loads(stdout)["code"]) == (1, 50)
+    code, stdout, _stderr = start(program, *call_of("CHECK"))
+    assert (code, json.loads(stdout)["code"]) == (1, 999)
+    assert json.loads(start(program, {"CNI_COMMAND": "VERSION"})[1])["cniVersion"] == "1.1.0"
+    assert start(program, {})[2].startswith("AWS CNI")
+
+
+def test_a_socket_on_which_nobody_listens(tmp_path, program):
+    (tmp_path / "nodes" / "node1").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "nodes" / "node1" / "cni.sock"))
+    assert json.loads(start(program, *call_of("ADD"))[1])["msg"].endswith('connect: connection refused"')
+
+
+def test_the_program_starts_the_interpreter_bare_and_imports_nothing_else(program):
+    lines = program.read_text().splitlines()
+    assert lines[0] == f"#!{os.path.realpath(sys.executable)} -IS"
+    assert [line for line in lines if "import" in line.split()] == ["import _socket", "import posix"]
+    assert program.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_server_survives_junk_and_half_messages_and_closes_what_came(tmp_path, program, node):
+    with served(tmp_path, node, read_s=0.05) as path:
+        before = len(os.listdir("/proc/self/fd"))
+        for junk in (b"GET / HTTP/1.1\r\n\r\n", b"LCN1\xff\xff\xff\xff\xff\xff\xff\xff", b"LCN1\0\0\0\3\0\0\0\0abc", b"LC", b""):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(path))
+                if junk:
+                    socket.send_fds(caller, [junk], [0, 0])
+                caller.settimeout(10)
+                with suppress(ConnectionResetError):  # cut off with bytes unread
+                    assert caller.recv(1) == b""
+        assert len(os.listdir("/proc/self/fd")) == before
+        whole = render_request(*call_of("ADD", path=str(tmp_path / "netns")))
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(path))
+            caller.sendall(whole[:-1])
+        assert start(program, *call_of("ADD", path=str(tmp_path / "netns")))[0] == 0
+    assert not path.exists()
+
+
+def test_a_foreign_namespace_is_held_from_add_to_del(tmp_path, program, node):
+    foreign = tmp_path / "foreign"
+    foreign.write_text("")
+    with served(tmp_path, node):
+        assert start(program, *call_of("ADD", path=str(foreign)))[0] == 0
+        (name,) = node.kernel.adopted
+        assert node.kernel.exists(name)
+        assert start(program, *call_of("DEL", path=""))[0] == 0
+        assert start(program, *call_of("DEL", container="beef", path=str(foreign)))[0] == 0
+    assert not node.kernel.exists(name)
+    assert set(node.kernel.dropped) == {name}
+
+
+def test_the_nodes_own_namespace_is_refused(tmp_path, program, node):
+    (tmp_path / "own").write_text("")
+    node.kernel.named[(tmp_path / "own").stat().st_ino] = NODE
+    with served(tmp_path, node):
+        assert json.loads(start(program, *call_of("ADD", path=str(tmp_path / "own")))[1])["code"] == 8
+    assert node.ipamd.calls == []
+
+
+def test_the_socket_is_for_its_owner_alone_and_replaces_a_stale_one(tmp_path, node):
+    path = tmp_path / "nodes" / "node1" / "cni.sock"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    with served(tmp_path, node):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_paths_that_do_not_fit_are_refused(tmp_path, node):
+    with pytest.raises(UsageError):
+        executable.source("/" + "x" * 107, sys.executable)
+    assert executable.source("/" + "x" * 106, sys.executable)
+    with pytest.raises(PrerequisiteError):
+        executable.source("/run/x", "/with a/space")
+    server = CniServer(tmp_path / ("x" * 107), node.plugin, node.kernel, NODE)
+    with pytest.raises(UsageError):
+        asyncio.run(server.start())
+
+

@@ -1,0 +1,205 @@
+"""Fabric on the in-memory kernel: increments end where whole plans end, only what changed is touched, failures leave nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from builders_cloud import (
+    ALL_IN,
+    a_cloud,
+    assigned,
+    associated,
+    changed,
+    terminated,
+    unassigned,
+    with_eni,
+    with_group,
+    with_node,
+    with_subnet,
+    with_vpc,
+)
+
+from labnet.errors import KernelError
+from labnet.fabric.plan import plan_all
+from labnet.fabric.reconcile import Fabric
+from labnet.kernel.fake import FakeKernel
+from labnet.kernel.slices import SliceBook
+from labnet.model.cloud import CloudState
+from labnet.model.netstate import Change
+
+
+class Lab:
+    def __init__(self) -> None:
+        self.kernel = FakeKernel()
+        self.changes: list[tuple[str, str, Change]] = []
+        self.book = SliceBook(self.kernel, lambda netns, name, change: self.changes.append((netns, name, change)))
+        self.heard: list[tuple[str, str]] = []
+        self.fabric = Fabric("lnt-cloud", self.kernel, self.book, lambda name, what: self.heard.append((name, what)))
+        self.cloud = CloudState("lnt-cloud")
+
+    def go(self, cloud: CloudState) -> None:
+        self.changes.clear()
+        self.fabric(self.cloud, cloud)
+        self.cloud = cloud
+
+    def check(self) -> None:
+        """What is claimed is the whole plan, in the kernel and in the book, and nothing else."""
+        plan = plan_all(self.cloud)
+        assert set(self.kernel.known) == set(plan)
+        for netns, slices in plan.items():
+            assert self.book.slices(netns) == {part.name: part for part in slices}
+            assert self.book.drift(netns) == ()
+        assert set(self.book.namespaces()) <= set(plan)
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+def test_every_step_ends_where_the_whole_plan_ends(lab: Lab) -> None:
+    one = with_node(a_cloud(), "node1", "10.10.0.10")
+    two = with_eni(one, "node1", 1, "10.10.0.11", prefixes=("10.10.8.0/28",))
+    three = with_node(two, "node2", "10.10.0.20", public={"10.10.0.20": "203.0.113.2"})
+    four = changed(with_group(three, "sg-y", ingress=(ALL_IN,)), "eni-node2-0", security_groups=("sg-y",))
+    five = with_subnet(with_vpc(four, "vpc-2", "10.20.0.0/16", name="blue"), "subnet-z", "vpc-2", "10.20.0.0/24")
+    six = with_node(five, "node3", "10.20.0.4", subnet="subnet-z", public={"10.20.0.4": "203.0.113.3"})
+    gateway = six.internet_gateways["igw-vpc-2"]
+    seven = replace(six, internet_gateways={**six.internet_gateways, gateway.id: replace(gateway, vpc_id=None)})
+    eight = replace(seven, vpcs={**seven.vpcs, "vpc-1": replace(seven.vpcs["vpc-1"], cidrs=("10.10.0.0/16", "100.64.0.0/16"))})
+    for cloud in (one, two, three, four, five, six, seven, six, eight, terminated(eight, "node1"), six, CloudState("lnt-cloud"), six):
+        lab.go(cloud)
+        lab.check()
+
+
+def test_the_same_state_does_nothing(lab: Lab) -> None:
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    lab.go(lab.cloud)
+    lab.go(replace(lab.cloud, counters={"eni": 7}))
+    assert lab.changes == []
+
+
+def test_an_assigned_address_touches_its_slice_only(lab: Lab) -> None:
+    lab.go(with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.0.20"))
+    lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
+    assert {(netns, name) for netns, name, _change in lab.changes} == {("lnt-cloud-vpc", "eni:eni-node1-0")}
+    kinds = [change.object.kind for _netns, _name, change in lab.changes]
+    assert kinds == ["neigh", "route", "nft-element", "nft-element", "nft-element"], "grant: what delivers before what lets in"
+    lab.go(unassigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
+    kinds = [change.object.kind for _netns, _name, change in lab.changes]
+    assert kinds == ["nft-element", "nft-element", "nft-element", "route", "neigh"], "revoke: the other way round"
+    assert lab.kernel.forgotten == [("lnt-cloud-vpc", "10.10.0.11")]
+
+
+def test_planning_does_not_walk_over_other_enis(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = a_cloud()
+    for number in range(30):
+        cloud = with_node(cloud, f"n{number}", f"10.10.1.{number}")
+    lab.go(cloud)
+    planned: list[str] = []
+    from labnet.fabric import reconcile
+
+    real = reconcile.plan_eni
+    monkeypatch.setattr(reconcile, "plan_eni", lambda state, key: planned.append(key) or real(state, key))
+    lab.go(assigned(lab.cloud, "eni-n3-0", "10.10.2.1"))
+    assert set(planned) == {"eni-n3-0"}
+
+
+def test_an_address_that_moves_leaves_before_it_comes(lab: Lab) -> None:
+    cloud = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.0.20")
+    for one, other in (("node1", "node2"), ("node2", "node1")):
+        lab.go(assigned(cloud, f"eni-{one}-0", "10.10.0.50"))
+        lab.go(assigned(cloud, f"eni-{other}-0", "10.10.0.50"))
+        assert [change.op for _netns, _name, change in lab.changes] == ["remove"] * 5 + ["add"] * 5
+        lab.check()
+    assert ("lnt-cloud-vpc", "10.10.0.50") in lab.kernel.forgotten
+
+
+def test_associations_forget_both_addresses_in_gateway_and_fabric(lab: Lab) -> None:
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    lab.go(associated(lab.cloud, "eni-node1-0", "10.10.0.10", "203.0.113.1"))
+    lab.go(associated(lab.cloud, "eni-node1-0", "10.10.0.10", "203.0.113.2"))
+    for netns in ("lnt-cloud-igw", "lnt-cloud-vpc"):
+        for address in ("10.10.0.10", "203.0.113.1", "203.0.113.2"):
+            assert (netns, address) in lab.kernel.forgotten
+    lab.check()
+
+
+def test_detaching_forgets_what_the_eni_had_and_takes_the_link(lab: Lab) -> None:
+    lab.go(with_eni(with_node(a_cloud(), "node1", "10.10.0.10"), "node1", 1, "10.10.0.11", prefixes=("10.10.8.0/28",)))
+    lab.go(with_eni(lab.cloud, "node1", 1, "10.10.0.11", prefixes=("10.10.8.0/28",), attached=False))
+    assert {address for _netns, address in lab.kernel.forgotten} == {"10.10.0.11", *(f"10.10.8.{number}" for number in range(16))}
+    lab.check()
+
+
+def test_a_group_of_rules_changes_alone(lab: Lab) -> None:
+    lab.go(with_node(with_group(a_cloud(), "sg-x"), "node1", "10.10.0.10", groups=("sg-x",)))
+    lab.go(with_group(lab.cloud, "sg-x", ingress=(ALL_IN,)))
+    assert {name for _netns, name, _change in lab.changes} == {"groups"}
+    lab.check()
+
+
+def test_new_groups_of_an_eni_replace_without_a_gap(lab: Lab) -> None:
+    lab.go(with_node(with_group(a_cloud(), "sg-x"), "node1", "10.10.0.10"))
+    lab.go(changed(lab.cloud, "eni-node1-0", security_groups=("sg-x",)))
+    ports = [change for _netns, name, change in lab.changes if name == "eni:eni-node1-0"]
+    assert [change.op for change in ports] == ["replace", "replace"]
+    lab.check()
+
+
+def test_namespaces_are_told_of(lab: Lab) -> None:
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    assert lab.heard == [(f"lnt-cloud-{name}", "made") for name in ("vpc", "igw", "internet", "node1")]
+    lab.go(terminated(lab.cloud, "node1"))
+    assert lab.heard[-1] == ("lnt-cloud-node1", "gone")
+
+
+@pytest.mark.parametrize("method", ["apply", "forget_flows"])
+def test_a_failure_leaves_everything_as_before(lab: Lab, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    lab.go(with_node(assigned(with_node(a_cloud(), "node1", "10.10.0.10"), "eni-node1-0", "10.10.0.50"), "node2", "10.10.0.20"))
+    before = lab.cloud
+    real, calls = getattr(lab.kernel, method), []
+
+    def refuse(*args: Iterable[object]) -> object:
+        calls.append(args)
+        if len(calls) == 1:
+            raise KernelError(method, "lnt-cloud-vpc", "test", errno.EPERM)
+        return real(*args)
+
+    monkeypatch.setattr(lab.kernel, method, refuse)
+    wanted = with_node(unassigned(terminated(before, "node2"), "eni-node1-0", "10.10.0.50"), "node3", "10.10.0.30")
+    with pytest.raises(KernelError):
+        lab.go(wanted)
+    lab.check()
+    assert lab.heard[-1] == ("lnt-cloud-node3", "gone")
+    lab.go(wanted)
+    lab.check()
+
+
+def test_a_namespace_that_is_taken_leaves_nothing(lab: Lab) -> None:
+    lab.kernel.create_netns(["lnt-cloud-internet"])
+    with pytest.raises(KernelError):
+        lab.go(a_cloud())
+    assert set(lab.kernel.known) == {"lnt-cloud-internet"}
+    assert lab.book.namespaces() == ()
+
+
+def test_taking_over_touches_nothing(lab: Lab) -> None:
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    book = SliceBook(lab.kernel)
+    fabric = Fabric("lnt-cloud", lab.kernel, book)
+    fabric.assume(lab.cloud)
+    assert {netns: book.slices(netns) for netns in fabric.namespaces(lab.cloud)} == {
+        netns: lab.book.slices(netns) for netns in lab.fabric.namespaces(lab.cloud)
+    }
+
+
+def test_a_scenarios_sysctls_reach_the_node(lab: Lab) -> None:
+    fabric = Fabric("lnt-cloud", lab.kernel, lab.book, sysctls={"node1": {"net.ipv4.ip_forward": "0"}})
+    fabric(lab.cloud, with_node(a_cloud(), "node1", "10.10.0.10"))
+    claimed = lab.book.claimed("lnt-cloud-node1", "os")
+    assert claimed is not None
+    assert "net.ipv4.ip_forward = 0" in [item.text for item in claimed.objects]
