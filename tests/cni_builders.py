@@ -53,8 +53,8 @@ class Node:
         self.ipamd = ipamd or FixedIpamd(POD_B)
         self.plugin = VpcPlugin(self.ipamd, self.slices, self.kernel, VpcPluginSettings(lab, 0, netns, dialect))
 
-    def call(self, verb, netns="lab-pod-b", container="cafe", version="0.4.0", previous=None, pod="pod-b", path="/var/run/netns/cni-1234", **conf):
-        environ, stdin = call_of(verb, container, version, previous, pod, path, **conf)
+    def call(self, verb, netns="lab-pod-b", **more):
+        environ, stdin = call_of(verb, **more)
         grant = NetnsGrant(netns) if netns else None
         return asyncio.run(skel.run(environ, stdin, self.plugin, netns=grant))
 

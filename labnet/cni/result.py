@@ -19,6 +19,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from labnet.errors import CniError
+from labnet.model import addressing
 
 DECODE_FAILURE = 6
 INCOMPATIBLE_VERSION = 1
@@ -160,7 +161,10 @@ def _parse_dns(document: Mapping[str, Any]) -> ResultDns:
 def _with_mask(text: Any) -> str:
     if not isinstance(text, str) or "/" not in text:
         raise ValueError(f"{text!r} is no address with a mask")
-    return ip_interface(text).with_prefixlen
+    if ":" in text:
+        return ip_interface(text).with_prefixlen
+    addressing.bounds(text)
+    return text
 
 
 def _text(item: Mapping[str, Any], key: str) -> str:

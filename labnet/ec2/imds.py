@@ -153,7 +153,13 @@ class TokenBook:
         self._known[token] = (instance_id, now_s + ttl_s)
         return token
 
+    def left_s(self, token: str, instance_id: str, now_s: float) -> int | None:
+        """Whole seconds that a token of that instance is still good for; None when it is not."""
+        known = self._known.get(token)
+        if known is None or known[0] != instance_id or known[1] <= now_s:
+            return None
+        return int(known[1] - now_s)
+
     def holds(self, token: str, instance_id: str, now_s: float) -> bool:
         """Is it a token of that instance, and still good?"""
-        known = self._known.get(token)
-        return known is not None and known[0] == instance_id and known[1] > now_s
+        return self.left_s(token, instance_id, now_s) is not None

@@ -52,13 +52,18 @@ def os_sysctls(link: str | None) -> dict[str, str]:
 
 def plan_os(cloud: CloudState, instance: Instance, sysctls: Mapping[str, str] | None = None) -> Slice:
     """A node's own state: `sysctls` (dotted or slashed, from the scenario) win over the image's. Shape: slice ``os``."""
-    primary = next((eni for eni in cloud.enis_of(instance.id) if eni.attachment and eni.attachment.device_index == 0), None)
+    primary = next((eni for eni in cloud.enis.values() if _is_primary(eni, instance.id)), None)
     link = eni_link(0) if primary is not None else None
     chosen = {_slashed(path): value for path, value in (sysctls or {}).items()}
     objects: list[KernelObject] = [Sysctl(path, value) for path, value in (os_sysctls(link) | chosen).items()]
     if primary is not None:
         objects += _primary(cloud, primary, eni_link(0))
     return Slice(SLICE, tuple(objects))
+
+
+def _is_primary(eni: Eni, instance_id: str) -> bool:
+    plug = eni.attachment
+    return plug is not None and plug.instance_id == instance_id and (plug.network_card_index, plug.device_index) == (0, 0)
 
 
 def _primary(cloud: CloudState, eni: Eni, link: str) -> Iterator[KernelObject]:

@@ -12,7 +12,7 @@ from labnet.fabric.nodeos import plan_os
 from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
-from labnet.fabric.security import plan_groups, profiles_in_use
+from labnet.fabric.security import Profile, in_use, plan_groups, profile_of
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -122,7 +122,9 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
     for key, was_node, is_node in _changed(old.instances, new.instances):
         if is_alive(was_node) != is_alive(is_node) or (was_node and is_node and was_node.name != is_node.name):
             touched.instances.add(key)
-            touched.enis |= {eni.id for cloud in (old, new) for eni in cloud.enis_of(key)}
+    if touched.instances:
+        both = (eni for cloud in (old, new) for eni in cloud.enis.values())
+        touched.enis |= {eni.id for eni in both if eni.attachment and eni.attachment.instance_id in touched.instances}
     for key, was_eni, is_eni in _changed(old.enis, new.enis):
         touched.enis.add(key)
         if is_eni is None or was_eni is None or was_eni.attachment is not is_eni.attachment:
@@ -152,16 +154,20 @@ def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
     """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
     for _, was, now in _changed(old.security_groups, new.security_groups):
         touched.groups |= {group.vpc_id for group in (was, now) if group is not None}
-    moved: set[str] = set()
     for eni_id in touched.enis:
-        one, other = old.enis.get(eni_id), new.enis.get(eni_id)
-        if _judged(old, one) != _judged(new, other):
-            moved |= {eni.vpc_id for eni in (one, other) if eni is not None}
-    touched.groups |= {vpc_id for vpc_id in moved - touched.groups if profiles_in_use(old, vpc_id) != profiles_in_use(new, vpc_id)}
+        was_eni, is_eni = old.enis.get(eni_id), new.enis.get(eni_id)
+        before, after = _judged(old, was_eni), _judged(new, is_eni)
+        if before == after:
+            continue
+        if was_eni and before is not None and was_eni.vpc_id not in touched.groups and not in_use(new, was_eni.vpc_id, before):
+            touched.groups.add(was_eni.vpc_id)
+        if is_eni and after is not None and is_eni.vpc_id not in touched.groups and not in_use(old, is_eni.vpc_id, after):
+            touched.groups.add(is_eni.vpc_id)
 
 
-def _judged(cloud: CloudState, eni: Eni | None) -> tuple[str, ...] | None:
-    return eni.security_groups if eni is not None and is_plugged(cloud, eni) else None
+def _judged(cloud: CloudState, eni: Eni | None) -> Profile | None:
+    """The profile by which the port of an ENI is judged, if it has one."""
+    return profile_of(eni.security_groups) if eni is not None and is_plugged(cloud, eni) else None
 
 
 def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Part]:

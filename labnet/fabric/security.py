@@ -53,6 +53,13 @@ def profiles_in_use(cloud: CloudState, vpc_id: str) -> frozenset[Profile]:
     return frozenset(profile_of(eni.security_groups) for eni in cloud.enis.values() if eni.vpc_id == vpc_id and is_plugged(cloud, eni))
 
 
+def in_use(cloud: CloudState, vpc_id: str, profile: Profile) -> bool:
+    """Has any ENI of a VPC with a port this profile? Ends at the first."""
+    return any(
+        eni.vpc_id == vpc_id and profile_of(eni.security_groups) == profile and is_plugged(cloud, eni) for eni in cloud.enis.values()
+    )
+
+
 def mark_text(number: int) -> str:
     """A mark as nft prints it."""
     return f"{number:#010x}"

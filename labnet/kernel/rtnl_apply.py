@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
+from itertools import groupby
 
 from labnet.errors import KernelError
 from labnet.kernel import observe, rtnl_encode
@@ -51,7 +52,14 @@ class RtnlWriter:
     _newborn: list[tuple[int, str, int]] | None = None
 
     def apply(self, visit: Visit, netns: str, changes: Sequence[Change], done: Done) -> None:
-        """Make changes in order; whatever was made is added to `done`, also when others fail. Errors: KernelError."""
+        """Make changes in order; whatever was made is added to `done`, also when others fail. Errors: KernelError.
+
+        New links are a batch of their own: were an index taken, what follows would hit somebody else's link.
+        """
+        for _are_new, run in groupby(changes, key=lambda change: change.op == "add" and isinstance(change.object, Link)):
+            self._apply_run(visit, netns, list(run), done)
+
+    def _apply_run(self, visit: Visit, netns: str, changes: Sequence[Change], done: Done) -> None:
         pending = list(changes)
         refreshed: set[str] = set()
         for _round in range(ROUNDS):
@@ -89,14 +97,13 @@ class RtnlWriter:
 
     def _steps(self, visit: Visit, netns: str, changes: Sequence[Change]) -> list[_Step]:
         leaving = {change.object.name for change in changes if change.op == "remove" and isinstance(change.object, Link)}
-        staying = {change.object.name for change in changes if change.op == "add" and isinstance(change.object, Link)}
         left = len(leaving)
         steps: list[_Step] = []
         for change in changes:
             if change.op == "remove" and isinstance(change.object, Link) and len(leaving) > 1:
                 left -= 1
                 steps.append(self._group_step(visit, netns, change, left == 0))
-            elif change.op == "remove" and link_of(change.object) in leaving - staying:
+            elif change.op == "remove" and link_of(change.object) in leaving:
                 steps.append(_Step(change, []))  # goes with its link
             else:
                 try:
@@ -188,14 +195,10 @@ class RtnlWriter:
         """What must be tried again. Errors: KernelError for the first failure that nothing cures."""
         again: list[Change] = []
         error: KernelError | None = None
-        spoiled = False  # a veth had to be tried again: what failed after it failed because of it
         for place, step in enumerate(steps):
             failure = failures.get(place)
             if failure is None:
                 done.append((netns, self._noted(netns, step.change)))
-                continue
-            if spoiled:
-                again.append(step.change)
                 continue
             cure = self._cure(visit, netns, step, failure, refreshed)
             if isinstance(cure, KernelError):
@@ -204,7 +207,6 @@ class RtnlWriter:
                     self.book.unplug((netns, step.change.object.name))
                 continue
             again += cure
-            spoiled = spoiled or (bool(cure) and isinstance(step.change.object, Link))
         if error is not None:
             raise error
         return again

@@ -235,7 +235,9 @@ def _offer(watch: Watch, record: _Record, node: str) -> None:
 
 def _copied(value: Any) -> Any:
     """A deep copy of what JSON can say; tuples become lists."""
-    if isinstance(value, Mapping):
+    if type(value) in (str, int, bool, float):  # most of a document, and asking for a Mapping is slow
+        return value
+    if isinstance(value, dict | Mapping):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_copied(item) for item in value]

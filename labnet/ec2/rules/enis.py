@@ -136,7 +136,7 @@ def attach_eni(
         raise invalid(f"Instance '{instance_id}' already has an interface attached at device index '{device_index}'.")
     if eni.slots_used > kind.ipv4_per_eni:
         raise Ec2Error("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
-    state, attachment_id = new_id(state, "eni-attach", f"{eni.id}@{context.now_s:.3f}")
+    state, attachment_id = new_id(state, "eni-attach")
     at = Attachment(attachment_id, instance_id, device_index, card, delete_on_termination, context.now_s)
     state = replace(state, enis={**state.enis, eni.id: replace(eni, attachment=at)})
     return state, {"AttachmentId": attachment_id, "NetworkCardIndex": card}

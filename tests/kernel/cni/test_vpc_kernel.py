@@ -66,7 +66,8 @@ def test_the_current_dialect_as_ip_prints_it(lab):
         assert "mtu 9001 qdisc noqueue state UP" in shown[0]
         assert "qlen" not in shown[0]
         assert f"link/ether {mac} " in shown[1]
-    assert [sysctl(node.netns, f"net/ipv6/conf/eni2f5353dd8c5/{key}") for key in ("accept_ra", "accept_redirects", "forwarding")] == ["0", "1", "0"]
+    keys = ("accept_ra", "accept_redirects", "forwarding")
+    assert [sysctl(node.netns, f"net/ipv6/conf/eni2f5353dd8c5/{key}") for key in keys] == ["0", "1", "0"]
     assert node.slices.drift(node.netns) == node.slices.drift(pod) == ()
 
 

@@ -95,6 +95,8 @@ def test_inside_9001_bytes_pass_and_1500_at_the_gateway(public: World) -> None:
 
 def test_the_internet_cannot_pose_as_the_vpc(public: World) -> None:
     """S9: caught by the gateway, and by the fabric should a gateway let it pass."""
+    seen = public.raw(public.node("node1"), "eth0", 0x0800)
+    seen.settimeout(0.1)
     out = public.raw(internet(public), internet_port("igw-vpc-1"))
     out.send(udp_frame("0e:00:00:00:00:04", "0e:00:00:00:00:03", "10.10.0.20", PUBLIC_1, 1, 2))
     assert public.dropped(tables.DROP_IGW_SPOOFED, igw(public)) == 1
@@ -103,6 +105,8 @@ def test_the_internet_cannot_pose_as_the_vpc(public: World) -> None:
     assert public.dropped(tables.DROP_SPOOFED) == 1
     behind.send(udp_frame("0e:00:00:00:00:02", tables.ROUTER_MAC, "8.8.8.8", tables.IMDS_ADDRESS, 1, 80))
     assert public.dropped(tables.DROP_TRANSIT) == 1, "nor reach the metadata service"
+    with pytest.raises(TimeoutError):
+        seen.recv(2000)
 
 
 def test_inbound_obeys_security_groups(public: World) -> None:

@@ -156,7 +156,8 @@ def test_exec_carries_environment_stdin_and_the_opened_namespace(tmp_path):
     ("answer", "said"),
     [
         ((1, b'{"code": 7, "msg": "bad"}', ""), "bad"), ((2, b"panic", ""), 'netplugin failed: "panic"'),
-        ((2, b"", "oops\n"), 'netplugin failed with no error message: "oops\\n"'), ((0, b"{", ""), "not JSON"), ((0, b"[]", ""), "not an object"),
+        ((2, b"", "oops\n"), 'netplugin failed with no error message: "oops\\n"'), ((0, b"{", ""), "not JSON"),
+        ((0, b"[]", ""), "not an object"),
     ],
 )
 def test_programs_that_do_not_keep_to_the_contract(answer, said):

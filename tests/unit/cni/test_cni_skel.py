@@ -14,6 +14,7 @@ ENV = {
     "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "abc", "CNI_NETNS": "/var/run/netns/x", "CNI_IFNAME": "eth0", "CNI_PATH": "/opt/cni/bin",
     "CNI_ARGS": "",
 }
+POD = NetnsGrant("pod")
 
 
 class Recording:
@@ -38,7 +39,7 @@ def config(version="0.4.0", **more):
     return json.dumps({"cniVersion": version, "name": "net", "type": "t", **more}).encode()
 
 
-def run(plugin=None, stdin=None, netns=NetnsGrant("pod"), **env):
+def run(plugin=None, stdin=None, netns=POD, **env):
     environ = {key: value for key, value in {**ENV, **env}.items() if value is not None}
     return asyncio.run(skel.run(environ, config() if stdin is None else stdin, plugin or Recording(), netns=netns))
 

@@ -13,11 +13,17 @@ import pytest
 from cni_builders import NODE, POD_B, Node, call_of
 
 from labnet.cni import skel
+from labnet.cni.registry import Registry
+from labnet.cni.results import MemoryResults
+from labnet.cni.runtime import Attachment, Exec, InProcess, Runtime
+from labnet.cni.spec import NetnsGrant
 from labnet.cni.vpc import executable
+from labnet.cni.vpc.conflist import vpc_conflist
 from labnet.cni.vpc.framing import render_request
 from labnet.cni.vpc.server import CniServer
-from labnet.errors import KernelError, PrerequisiteError, UsageError
+from labnet.errors import CniError, KernelError, PrerequisiteError, UsageError
 from labnet.kernel.fake import FakeKernel
+from labnet.sim.clock import LabClock
 
 
 class Files(FakeKernel):
@@ -88,15 +94,16 @@ def test_program_and_in_process_give_the_same_bytes_and_the_same_state(tmp_path,
     path = str(tmp_path / "netns")
     twin = Node()
     twin.kernel.create_netns(["lab-pod-b"])
+    previous = None
     with served(tmp_path, node):
         for verb in ("ADD", "CHECK", "DEL", "DEL"):
-            previous = json.loads(result) if verb in ("CHECK", "DEL") and version >= "0.4.0" else None
             environ, stdin = call_of(verb, version=version, path=path, previous=previous)
             theirs = start(program, environ, stdin)
             ours = twin.call(verb, version=version, path=path, previous=previous)
             assert theirs == (ours.exit_code, ours.stdout, ours.stderr)
             assert (node.texts(), node.texts("lab-pod-b")) == (twin.texts(), twin.texts("lab-pod-b"))
-            result = theirs[1] if verb == "ADD" else result
+            if verb == "ADD" and version >= "0.4.0":
+                previous = json.loads(theirs[1])
             assert theirs[0] == (1 if verb == "CHECK" and version == "0.3.1" else 0)
 
 
@@ -129,6 +136,31 @@ def test_a_large_configuration_arrives_whole(tmp_path, program, node):
     environ, stdin = call_of("ADD", path=str(tmp_path / "netns"), padding="x" * 1_000_000)
     with served(tmp_path, node):
         assert start(program, environ, stdin)[0] == 0
+
+
+def test_a_runtime_that_executes_always_leaves_the_same_as_one_in_process(tmp_path, program, node):
+    path, args = str(tmp_path / "netns"), call_of("ADD")[0]["CNI_ARGS"]
+    pod = Attachment("cafe", path, args=args, netns=NetnsGrant("lab-pod-b"))
+    twin = Node()
+    twin.kernel.create_netns(["lab-pod-b"])
+
+    async def spawn(argv, environ, stdin, descriptors):
+        assert argv == ("/opt/cni/bin/aws-cni",)
+        return await asyncio.to_thread(start, program, environ, stdin, descriptors)
+
+    conflist = vpc_conflist("1.23", {})
+    by_program = Runtime(conflist, MemoryResults(), exec_=Exec(spawn, LabClock(0.0)), always_exec=True)
+    in_process = Runtime(conflist, MemoryResults(), in_process=InProcess(Registry({"aws-cni": twin.plugin})))
+    with served(tmp_path, node):
+        for verb in ("add", "delete"):
+            assert asyncio.run(getattr(by_program, verb)(pod)) == asyncio.run(getattr(in_process, verb)(pod))
+            assert (node.texts(), node.texts("lab-pod-b")) == (twin.texts(), twin.texts("lab-pod-b"))
+        node.ipamd.free.clear()
+        said = 'plugin type="aws-cni" name="aws-cni" failed (add): add cmd: failed to assign an IP address to container'
+        for runtime in (by_program, in_process):
+            with pytest.raises(CniError) as caught:
+                asyncio.run(runtime.add(pod))
+            assert str(caught.value) == said
 
 
 DOWN = (

@@ -95,7 +95,8 @@ def test_the_lists_name_only_plugins_that_exist():
     ("entry", "read"),
     [
         ({}, VpcNetConf("eni", 9001)), ({"mtu": "1500", "vethPrefix": "veth"}, VpcNetConf("veth", 1500)), ({"mtu": "9002"}, VpcNetConf()),
-        ({"mtu": "575"}, VpcNetConf()), ({"mtu": "jumbo"}, VpcNetConf()), ({"mtu": "²"}, VpcNetConf()), ({"mtu": "576"}, VpcNetConf("eni", 576)),
+        ({"mtu": "575"}, VpcNetConf()), ({"mtu": "jumbo"}, VpcNetConf()), ({"mtu": "²"}, VpcNetConf()),
+        ({"mtu": "576"}, VpcNetConf("eni", 576)),
     ],
 )
 def test_an_mtu_that_cannot_be_is_the_largest(entry, read):
