@@ -20,4 +20,7 @@ def execute(state: CloudState, name: str, params: Params, context: Context) -> R
     if entry is None:
         raise Ec2Error("InvalidAction", f"The action {name} is not valid for this web service.")
     check_parameters(entry, params)
-    return entry.rule(state, params, context)
+    result = entry.rule(state, params, context)
+    if params.get("DryRun"):  # rules are pure: what they would do is known, and dropped
+        raise Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+    return result

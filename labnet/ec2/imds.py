@@ -47,6 +47,8 @@ def metadata(state: CloudState, instance_id: str, path: str) -> str:
         node = node[word]
         node = node() if callable(node) else node
     if isinstance(node, Mapping):
+        if not path.strip("/"):
+            return "\n".join(sorted(node))  # the one directory whose entries EC2 lists without their slashes
         return "\n".join(f"{key}/" if _is_directory(item) else key for key, item in node.items())
     return str(node)
 

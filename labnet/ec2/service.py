@@ -62,8 +62,10 @@ class Ec2Service:
         if self._effects is not None:
             try:
                 self._effects(old, new)
-            except KernelError as error:
+            except Exception as error:
                 self._write(new, old)
+                if not isinstance(error, KernelError):
+                    raise  # a fault of ours, not the kernel's word: told as it is
                 raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
         self.state = new
         return answer

@@ -34,7 +34,7 @@ _PER_LINK = (
 _GLOBAL = (
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv4/ip_default_ttl", "64"),
-    ("net/ipv4/ip_local_port_range", "32768\t60999"),
+    ("net/ipv4/ip_local_port_range", "32768 60999"),
     ("net/ipv4/ip_forward_use_pmtu", "0"),
     ("net/ipv4/fwmark_reflect", "0"),
     ("net/ipv4/icmp_echo_ignore_all", "0"),

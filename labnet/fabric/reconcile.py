@@ -270,16 +270,18 @@ def _node_of(cloud: CloudState, eni: Eni) -> str | None:
 
 
 def _retranslated(old: CloudState, new: CloudState, eni_id: str) -> Iterator[tuple[str, set[str]]]:
-    """Both addresses of each association that came or went, in the gateway and in the fabric."""
+    """Both addresses of each association that came or went: in the gateway, and in the fabric where it went.
+
+    An ENI that comes with its association had no flows, and nothing untranslated is ever confirmed: no need to look.
+    """
     was, now = old.enis.get(eni_id), new.enis.get(eni_id)
-    some = now or was
-    if some is None or some.vpc_id not in new.vpcs or gateway_of(new, some.vpc_id) is None:
+    if was is None or was.vpc_id not in new.vpcs or gateway_of(new, was.vpc_id) is None:
         return
-    pairs = set(public_addresses(was).items() if was else ()) ^ set(public_addresses(now).items() if now else ())
-    addresses = {address for pair in pairs for address in pair}
-    if addresses:
-        yield igw_netns_of(new, some.vpc_id), addresses
-        yield vpc_netns_of(new, some.vpc_id), addresses
+    had, has = set(public_addresses(was).items()), set(public_addresses(now).items() if now else ())
+    if had != has:
+        yield igw_netns_of(new, was.vpc_id), {address for pair in had ^ has for address in pair}
+    if had - has:
+        yield vpc_netns_of(new, was.vpc_id), {address for pair in had - has for address in pair}
 
 
 def _namespace_changes(old: CloudState, new: CloudState) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -192,6 +192,7 @@ _IP_BODY = f"""
     meta priority set oifname map @{PORT_RECEIVER}
     iifname != @{GATEWAYS} jump egress
     oifname != @{GATEWAYS} jump ingress
+    meta priority set 0
   }}
   chain keep_255 {{
     jump gates

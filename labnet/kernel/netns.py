@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,7 +22,10 @@ from labnet.errors import KernelError
 NETNS_DIR = "/run/netns"
 THREAD_NETNS = "/proc/thread-self/ns/net"
 CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x00020000
 MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 _LO_UP = struct.pack("=IHHIIBxHiII", 32, 16, 5, 1, 0, 0, 0, 1, 1, 1)
 """RTM_NEWLINK with ack for interface 1: flags IFF_UP, change IFF_UP."""
@@ -174,4 +178,35 @@ def _detach(path: str) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):  # EINVAL: a file on which nothing is mounted
                 raise
-        Path(path).unlink()
+        try:
+            Path(path).unlink()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _unlink_apart(path)
+
+
+def _unlink_apart(path: str) -> None:
+    """Unlink a name over which its folder was mounted a second time: the first `ip netns add` of a machine does that.
+
+    The mount below cannot be reached any more, and keeps the file busy here; in a mount namespace where it is no mount point the
+    file can go, and the kernel then detaches it everywhere. Errors: OSError.
+    """
+    failures: list[OSError] = []
+
+    def work() -> None:
+        try:
+            _checked(_libc().unshare(CLONE_NEWNS))
+            _checked(_libc().mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+            for place in (str(Path(path).parent), path):
+                while _libc().umount2(place.encode(), MNT_DETACH) == 0:
+                    pass
+            Path(path).unlink()
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="unlink-apart")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]

@@ -8,8 +8,21 @@ from collections.abc import Iterable, Sequence
 from labnet.errors import KernelError
 from labnet.kernel import command, nft_observe
 from labnet.kernel.nft_encode import (
-    APPEND, CREATE, DELCHAIN, DELSETELEM, DELTABLE, EXCL, FAMILIES, NEWCHAIN, NEWRULE, NEWSETELEM, chain_name_body, element_body,
-    jump_rule_body, port_chain_body, table_body,
+    APPEND,
+    CREATE,
+    DELCHAIN,
+    DELSETELEM,
+    DELTABLE,
+    EXCL,
+    FAMILIES,
+    NEWCHAIN,
+    NEWRULE,
+    NEWSETELEM,
+    chain_name_body,
+    element_body,
+    jump_rule_body,
+    port_chain_body,
+    table_body,
 )
 from labnet.kernel.nft_socket import NftSocket, Step
 from labnet.model.netstate import Change, KernelObject, NftElement, NftPortChain, NftTable

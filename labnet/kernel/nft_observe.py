@@ -18,8 +18,21 @@ from labnet.errors import KernelError
 from labnet.kernel import command
 from labnet.kernel.netns import returning, unshare
 from labnet.kernel.nft_encode import (
-    FAMILIES, FAMILY_NAMES, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETTABLE, HOOKS, INTERVAL_END, attributes, fields_of, string, table_body,
-    text, unsigned,
+    FAMILIES,
+    FAMILY_NAMES,
+    GETCHAIN,
+    GETRULE,
+    GETSET,
+    GETSETELEM,
+    GETTABLE,
+    HOOKS,
+    INTERVAL_END,
+    attributes,
+    fields_of,
+    string,
+    table_body,
+    text,
+    unsigned,
 )
 from labnet.kernel.nft_socket import NftSocket
 from labnet.kernel.nft_types import NUMBERS, Layout, decode_key, decode_value, span_text, types_of

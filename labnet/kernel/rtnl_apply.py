@@ -280,15 +280,16 @@ class RtnlWriter:
 
 def _addr_shapes(change: Change, item: Addr, index: int) -> list[Shaped]:
     """An address; without its connected route, that one is taken away again (it is made at once while the link is up)."""
+    before = change.before
+    toggled = change.op == "replace" and isinstance(before, Addr) and before.connected_route != item.connected_route
+    itself = rtnl_encode.addr(item, "remove" if change.op == "remove" else "add", index)
+    if not toggled and (change.op == "remove" or item.connected_route or item.prefixlen == (32 if item.family == "inet" else 128)):
+        return [itself]
     network = str(ip_interface(f"{item.address}/{item.prefixlen}").network)
     source = item.address if item.family == "inet" else None
     connected = Route(network, item.link, family=item.family, scope="link", src=source, protocol="kernel")
-    before = change.before
-    if change.op == "replace" and isinstance(before, Addr) and before.connected_route != item.connected_route:
+    if toggled:
         return [rtnl_encode.route(connected, "add" if item.connected_route else "remove", index)]
-    itself = rtnl_encode.addr(item, "remove" if change.op == "remove" else "add", index)
-    if change.op == "remove" or item.connected_route or item.prefixlen == (32 if item.family == "inet" else 128):
-        return [itself]
     return [itself, rtnl_encode.route(connected, "remove", index)]
 
 

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from labnet.kernel import codec
@@ -64,17 +65,22 @@ class _Stencil:
 
     def filled(self, holes: Holes) -> bytes:
         data = bytearray(self.data)
+        places = self.places
         for name, value in holes.items():
-            packed = packed_value(value)
-            for place in self.places[name]:
-                data[place:place + len(packed)] = packed
+            packed = _U32.pack(value) if isinstance(value, int) else _packed_text(value)
+            size = len(packed)
+            for place in places[name]:
+                data[place:place + size] = packed
         return bytes(data)
 
 
 def packed_value(value: int | str) -> bytes:
     """A hole's bytes: u32, MAC, address, else a name with its end. Errors: ValueError for no address."""
-    if isinstance(value, int):
-        return _U32.pack(value)
+    return _U32.pack(value) if isinstance(value, int) else _packed_text(value)
+
+
+@lru_cache(maxsize=4096)
+def _packed_text(value: str) -> bytes:
     if value.startswith("="):
         return value[1:].encode() + b"\0"
     if _is_mac(value):
@@ -89,6 +95,7 @@ def _is_mac(value: str) -> bool:
     return len(value) == 17 and value[2::3] == ":::::"
 
 
+@lru_cache(maxsize=4096)
 def split_prefix(prefix: str, family: Family) -> tuple[str | None, int]:
     """Address and length of a prefix; (None, 0) for "default" and all of a length 0. Errors: ValueError."""
     if prefix == "default":

@@ -28,9 +28,7 @@ class _Claims:
     def owner(self, key: Key) -> str | None:
         """The slice whose value counts for a key."""
         names = self.owners.get(key)
-        if not names:
-            return None
-        return next(iter(names)) if len(names) == 1 else max(names, key=lambda name: self.place[name])
+        return next(reversed(names)) if names else None
 
     def effective(self, keys: Iterable[Key]) -> dict[Key, KernelObject]:
         """The values that count for some keys, absent ones left out."""
@@ -53,8 +51,15 @@ class _Claims:
             self.slices[part.name] = part
             self.place.setdefault(part.name, len(self.place))
             for key, item in (index(part.objects) if wanted is None else wanted).items():
-                self.owners.setdefault(key, {})[part.name] = item
+                self._own(key, part.name, item)
         return before
+
+    def _own(self, key: Key, name: str, item: KernelObject) -> None:
+        names = self.owners.setdefault(key, {})
+        last = next(reversed(names)) if names else name
+        names[name] = item
+        if self.place[last] > self.place[name]:
+            self.owners[key] = {other: names[other] for other in sorted(names, key=self.place.__getitem__)}
 
 
 class SliceBook:

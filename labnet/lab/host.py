@@ -6,7 +6,6 @@ A plan runs the same lab with `NoHost`: no file, no socket, no program.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,16 +15,14 @@ from typing import Protocol
 from labnet.cni.conflist import Conflist
 from labnet.cni.results import FileResults, MemoryResults, Results
 from labnet.cni.runtime import Spawn
-from labnet.cni.skel import Plugin
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import FILE_NAME, TYPE
-from labnet.cni.vpc.server import CniServer
-from labnet.kernel import mounts
+from labnet.cni.vpc.server import CniServer, NodePlugin
 from labnet.lab import views
 from labnet.lab.paths import LabPaths
 from labnet.ports import Kernel
 
-CNI_PATH = "/opt/cni/bin"
+NETNS_DIR = "/run/netns"
 
 
 class Host(Protocol):
@@ -37,7 +34,7 @@ class Host(Protocol):
     def checkpoint(self, node: str) -> Path | None:
         """ipamd's file, or None for none."""
 
-    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+    async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
 
     def write_conflist(self, node: str, conflist: Conflist) -> None:
@@ -46,8 +43,8 @@ class Host(Protocol):
     def spawn_plugin(self, node: str, netns: str) -> Spawn | None:
         """How the node's runtime starts an executable plugin, or None when nothing can be started."""
 
-    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        """Start a container's program in its pod; its pid."""
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+        """Start a container's program in its pod. Errors: KernelError."""
 
     async def close(self) -> None:
         """Stop listening."""
@@ -64,7 +61,7 @@ class NoHost:
         """No file."""
         return None
 
-    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+    async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Nobody listens."""
 
     def write_conflist(self, node: str, conflist: Conflist) -> None:
@@ -74,9 +71,9 @@ class NoHost:
         """Nothing is started."""
         return None
 
-    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        """Nothing is started: pid 0."""
-        return 0
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+        """Nothing is started."""
+        return None
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -99,7 +96,7 @@ class LocalHost:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    async def serve_cni(self, node: str, netns: str, plugin: Plugin, kernel: Kernel) -> None:
+    async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
         socket_path = self._paths.cni_socket(node)
         socket_path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +110,7 @@ class LocalHost:
         folder = self._paths.node(node) / "etc/cni/net.d"
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{FILE_NAME}"
-        aside.write_text(conflist.text())
+        aside.write_text(conflist.render())
         aside.chmod(0o644)
         aside.replace(folder / FILE_NAME)
 
@@ -122,35 +119,19 @@ class LocalHost:
         view = views.node_view(self._paths, node)
 
         async def spawn(argv: Sequence[str], environ: Mapping[str, str], stdin: bytes, descriptors: Sequence[int]) -> tuple[int, bytes, str]:
-            return await asyncio.to_thread(_run_in_view, netns, view, argv, environ, stdin, descriptors)
+            return await asyncio.to_thread(views.run, f"{NETNS_DIR}/{netns}", view, argv, environ, stdin, descriptors)
 
         return spawn
 
-    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> int:
+    def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         """Start a program in a pod's namespace and view; its output goes to the pod's log."""
         view = views.pod_view(self._paths, netns, environ.get("HOSTNAME", netns))
         log = self._paths.pod(netns) / "log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        return views.start(netns, view, argv, environ, log)
+        return views.start(f"{NETNS_DIR}/{netns}", view, argv, environ, log)
 
     async def close(self) -> None:
         """Stop listening."""
         for server in self._servers:
             await server.stop()
         self._servers.clear()
-
-
-def _run_in_view(
-    netns: str, view: mounts.View, argv: Sequence[str], environ: Mapping[str, str], stdin: bytes, descriptors: Sequence[int]
-) -> tuple[int, bytes, str]:
-    """One executable plugin, in a child that enters the node first; a thread waits for it."""
-    command = [sys.executable, "-m", "labnet.lab.views", netns, *view_words(view), "--", *argv]
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, env={"PATH": os.defpath, **environ}, pass_fds=tuple(descriptors), check=False,
-    )
-    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
-
-
-def view_words(view: mounts.View) -> list[str]:
-    """A view as words on a command line."""
-    return [str(view.root), view.hostname]

@@ -93,7 +93,8 @@ def hold(status: Mapping[str, Any], options: UpOptions, progress: Report) -> Non
 
 def down(labs: Sequence[str], run_dir: Path, progress: Report) -> list[str]:
     """Take labs away; returns the names of those that were there. Errors: TeardownError with everything that failed."""
-    gone, failures = [], []
+    gone: list[str] = []
+    failures: list[Exception] = []
     for lab in labs:
         paths = LabPaths(run_dir, lab)
         with registry.locked(paths):

@@ -12,8 +12,8 @@ import functools
 import importlib
 import json
 import os
-import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -40,16 +40,16 @@ class Served:
     sockets: list[socket.socket] = field(default_factory=list)
     servers: list[asyncio.AbstractServer] = field(default_factory=list)
     readers: list[socket.socket] = field(default_factory=list)
-    programs: list[asyncio.Task[None]] = field(default_factory=list)
-    pids: set[int] = field(default_factory=set)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
 
-Spawn = Callable[[str, tuple[str, ...], Mapping[str, str]], int]
-"""Start a program in a namespace with its view: (netns, argv, environment) → pid."""
+Spawn = Callable[[str, tuple[str, ...], Mapping[str, str]], "subprocess.Popen[bytes] | None"]
+"""Start a program in a namespace with its view: (netns, argv, environment) → the program."""
 
 
 class Workloads:
-    """Starts and stops what pods run. `spawn` starts a real program and returns its pid."""
+    """Starts and stops what pods run. `spawn` starts a real program."""
 
     def __init__(self, lab: str, kernel: Kernel, spawn: Spawn, log: Callable[[str], None]) -> None:
         self._lab, self._kernel, self._spawn, self._log = lab, kernel, spawn, log
@@ -83,10 +83,11 @@ class Workloads:
             server.close()
         for sock in served.sockets:
             sock.close()
-        for task in served.programs:
+        for task in served.tasks:
             task.cancel()
-        for pid in served.pids:
-            _end(pid)
+        for program in served.programs:
+            if program.poll() is None:
+                program.terminate()  # what does not heed it ends with the namespace's other programs in `down`
 
     def stop_all(self) -> None:
         """Close everything."""
@@ -106,16 +107,25 @@ class Workloads:
     def _start_container(self, pod: PodView, netns: str, container: ContainerSpec) -> None:
         if container.command:
             served = self._served.setdefault(pod.key, Served(pod.key, netns))
-            pid = self._spawn(netns, container.command, {"LABNET_LAB": self._lab, "HOSTNAME": pod.name})
-            served.pids.add(pid)
-            served.programs.append(asyncio.get_running_loop().create_task(self._reap(served, pid, container)))
+            program = self._spawn(netns, container.command, {"LABNET_LAB": self._lab, "HOSTNAME": pod.name})
+            if program is not None:
+                served.programs.append(program)
+                served.tasks.append(asyncio.get_running_loop().create_task(self._watch(served, program, container)))
         else:
             self.serve(pod.key, netns, container.serve or DEFAULT_PORTS)
 
-    async def _reap(self, served: Served, pid: int, container: ContainerSpec) -> None:
-        status = await asyncio.to_thread(_wait, pid)
-        served.pids.discard(pid)
-        self._log(f"container {container.name} of {served.owner} ended: {status}")
+    async def _watch(self, served: Served, program: subprocess.Popen[bytes], container: ContainerSpec) -> None:
+        """Wait for a program's end through a pidfd: no thread, and no busy loop."""
+        loop = asyncio.get_running_loop()
+        handle = os.pidfd_open(program.pid)
+        ended = asyncio.Event()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+            self._log(f"container {container.name} of {served.owner} ended: exit {program.wait()}")
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
 
     def _open(self, served: Served, protocol: str, port: int) -> None:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
@@ -139,7 +149,7 @@ class Workloads:
         elif self._http is None:
             self._waiting.append((served, sock))
         else:
-            served.programs.append(loop.create_task(self._attach(served, sock)))
+            served.tasks.append(loop.create_task(self._attach(served, sock)))
 
     async def _attach(self, served: Served, sock: socket.socket) -> None:
         assert self._http is not None
@@ -167,25 +177,3 @@ def _echo(sock: socket.socket) -> None:
         sock.sendmsg([data], reply, 0, asker)
     except OSError:
         pass  # an ICMP error of an earlier answer, or nobody there any more
-
-
-def _wait(pid: int) -> str:
-    try:
-        _pid, status = os.waitpid(pid, 0)
-    except ChildProcessError:
-        return "gone"
-    return f"exit {os.waitstatus_to_exitcode(status)}"
-
-
-def _end(pid: int) -> None:
-    """TERM through a pidfd, so that a reused pid is never hit; the namespace's end takes what is left."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(handle)

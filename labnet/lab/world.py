@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from labnet.ec2 import limits
+from labnet.ec2.imds_http import ImdsServer
 from labnet.ec2.service import Ec2Service
 from labnet.errors import UsageError
 from labnet.fabric.reconcile import Fabric
@@ -21,13 +22,15 @@ from labnet.lab import cloud_setup
 from labnet.lab.cloud_setup import CloudIds
 from labnet.lab.events import LabEvents
 from labnet.lab.host import Host, NoHost
-from labnet.lab.node import NodeAgent, NodeParts
+from labnet.lab.imds import serve_imds
+from labnet.lab.node import NodeAgent, NodeParts, choose_backend
 from labnet.lab.status import Facts, status
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
 from labnet.model import names
 from labnet.model.cloud import CloudState
 from labnet.model.cluster import PodView, node_document, pod_document
+from labnet.model.netstate import Backend
 from labnet.model.scenario import NodeSpec, PodSpec, Scenario
 from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
@@ -58,6 +61,7 @@ class World:
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
         self.state = "starting"
         self._ids = CloudIds()
+        self._imds: list[ImdsServer] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._api = self.ec2.client("labnet")
 
@@ -67,8 +71,7 @@ class World:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
-        if self.workloads is not None and self.kernel.exists(names.internet_netns(self.lab)):
-            self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
+        await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
         for number, node in enumerate(self.scenario.nodes, 1):
             await self.add_node(node)
@@ -101,11 +104,22 @@ class World:
             lab=self.lab, seed=self.scenario.seed, kernel=self.kernel, slices=self.slices, clock=self.clock, events=self.events,
             ec2=self.ec2, kube=self.kube, host=self.host, workloads=self.workloads, log=self.log,
         )
-        agent = NodeAgent(parts, node, self.scenario.cni, instance_id, kind.max_pods, always_exec=self.scenario.kubelet_exec == "always")
+        agent = NodeAgent(
+            parts, node, self.scenario.cni, instance_id, kind.max_pods, always_exec=self.scenario.kubelet_exec == "always",
+            backend=self._backend(node),
+        )
         self.nodes[node.name] = agent
         await agent.start()
         for coroutine, name in agent.loops():
             self._start(coroutine, f"{name} of {node.name}")
+
+    async def _serve_around(self) -> None:
+        """What answers in the Internet, and the metadata service in each VPC."""
+        if self.workloads is None:
+            return
+        if self.kernel.exists(names.internet_netns(self.lab)):
+            self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
+        self._imds = await serve_imds(self.ec2, self.kernel, self.clock)
 
     def add_pod(self, pod: PodSpec) -> None:
         """Write a pod into the store; scheduler and kubelet do the rest."""
@@ -116,6 +130,12 @@ class World:
                 annotations=pod.annotations, containers=pod.containers,
             )
         )
+
+    def _backend(self, node: NodeSpec) -> Backend:
+        """A plan runs no program, so it takes the back end that nearly every machine has."""
+        if self.workloads is None:
+            return "nft" if node.iptables == "auto" else node.iptables
+        return choose_backend(node, self.kernel, names.node_netns(self.lab, node.name))
 
     # ---- change -----------------------------------------------------------------------------------------------------------
 
@@ -179,6 +199,8 @@ class World:
             await asyncio.wait(self._tasks)
         for agent in self.nodes.values():
             await agent.stop()
+        for server in self._imds:
+            await server.close()
         if self.workloads is not None:
             self.workloads.stop_all()
         await self.host.close()

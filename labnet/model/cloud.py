@@ -135,6 +135,7 @@ class Eni:
     tags: Tags = field(default_factory=dict)
     created_at_s: float = 0.0
     client_token: str = ""
+    request_digest: str = ""
 
     @property
     def primary(self) -> str:
@@ -171,6 +172,7 @@ class Instance:
     launched_at_s: float = 0.0
     metadata: MetadataOptions = MetadataOptions()
     client_token: str = ""
+    request_digest: str = ""
 
     @property
     def name(self) -> str:

@@ -18,43 +18,56 @@ from labnet.ec2.rules.request import Context, Params, Result, action, invalid
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, PrivateAddress
 
+_KINDS = ("SecondaryPrivateIpAddressCount", "PrivateIpAddresses", "Ipv4PrefixCount", "Ipv4Prefixes")
+
 
 def assign(state: CloudState, params: Params, context: Context) -> Result:
-    """AssignPrivateIpAddresses: by count, by list, or prefixes; the answer names the new ones only."""
+    """AssignPrivateIpAddresses: by count, by list, or prefixes; the answer names what the request brought."""
     eni = get_eni(state, params["NetworkInterfaceId"])
-    kinds = ("SecondaryPrivateIpAddressCount", "PrivateIpAddresses", "Ipv4PrefixCount", "Ipv4Prefixes")
-    named = [key for key in kinds if params.get(key)]
+    named = [key for key in _KINDS if params.get(key) is not None]
     if len(named) != 1:
         raise Ec2Error("InvalidParameterCombination", "Exactly one of addresses, their count, prefixes or their count must be given")
-    wanted = params[named[0]]
-    _check_room(state, context, eni, int(wanted) if isinstance(wanted, int) else len(wanted))
+    kind, wanted = named[0], params[named[0]]
+    _check_room(state, context, eni, len(wanted) if isinstance(wanted, list | tuple) else int(wanted), params)
     subnet = state.subnets[eni.subnet_id]
     addresses: list[str] = []
     prefixes: list[str] = []
-    if named[0] == "SecondaryPrivateIpAddressCount":
+    if kind == "SecondaryPrivateIpAddressCount":
         addresses = choose(state, subnet, int(wanted))
-    elif named[0] == "PrivateIpAddresses":
-        addresses = [str(one) for one in wanted]
+    elif kind == "PrivateIpAddresses":
+        addresses = _not_yet(eni, params)
         if params.get("AllowReassignment"):
             state = _taken_from_others(state, eni, addresses)
         check_given(state, subnet, addresses)
-    elif named[0] == "Ipv4PrefixCount":
+    elif kind == "Ipv4PrefixCount":
         prefixes = choose_prefixes(state, subnet, int(wanted))
     else:
         prefixes = [str(one) for one in wanted]
         check_given_prefixes(state, subnet, prefixes)
-    state = take(state, subnet.id, addresses, prefixes)
-    grown = replace(eni, addresses=(*eni.addresses, *(PrivateAddress(one) for one in addresses)), prefixes=(*eni.prefixes, *prefixes))
-    state = replace(state, enis={**state.enis, eni.id: grown})
-    answer = {"NetworkInterfaceId": eni.id, "AssignedPrivateIpAddresses": [{"PrivateIpAddress": one} for one in addresses]}
-    return state, {**answer, "AssignedIpv4Prefixes": [{"Ipv4Prefix": one} for one in prefixes]}
+    if addresses or prefixes:
+        state = take(state, subnet.id, addresses, prefixes)
+        grown = replace(eni, addresses=(*eni.addresses, *(PrivateAddress(one) for one in addresses)), prefixes=(*eni.prefixes, *prefixes))
+        state = replace(state, enis={**state.enis, eni.id: grown})
+    told = wanted if kind == "PrivateIpAddresses" else addresses
+    return state, {
+        "NetworkInterfaceId": eni.id, "AssignedPrivateIpAddresses": [{"PrivateIpAddress": one} for one in told],
+        "AssignedIpv4Prefixes": [{"Ipv4Prefix": one} for one in prefixes],
+    }
 
 
-def _check_room(state: CloudState, context: Context, eni: Eni, count: int) -> None:
+def _not_yet(eni: Eni, params: Params) -> list[str]:
+    """The listed addresses; with AllowReassignment those that the ENI has already are no news."""
+    own = {item.address for item in eni.addresses} if params.get("AllowReassignment") else set()
+    return [str(one) for one in params["PrivateIpAddresses"] if one not in own]
+
+
+def _check_room(state: CloudState, context: Context, eni: Eni, count: int, params: Params) -> None:
     if count < 1:
         raise invalid(f"invalid value for parameter count: {count}")
     if eni.attachment is None:
         return
+    if params.get("PrivateIpAddresses"):
+        count = len(_not_yet(eni, params))
     kind = context.limits[state.instances[eni.attachment.instance_id].instance_type]
     if eni.slots_used + count > kind.ipv4_per_eni:
         raise Ec2Error("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")

@@ -31,6 +31,8 @@ def _reader(name: str, fields: Mapping[str, Field[T]], tags: Callable[[T], Mappi
         return fields[name]
     if name == "tag-key":
         return lambda one: tags(one).keys()
+    if name == "tag-value":
+        return lambda one: tags(one).values()
     if name.startswith("tag:"):
         key = name[4:]
         return lambda one: (tags(one)[key],) if key in tags(one) else ()

@@ -9,12 +9,13 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
-from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
+from labnet.ec2.rules.request import Context, Params, Result, action, check_same, count_of, invalid, new_id, request_digest, tags_for
 from labnet.ec2.rules.shapes import eni_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import Attachment, CloudState, Eni, PrivateAddress, Subnet
 from labnet.model.names import mac
 
+ENIS_PER_REGION = 5_000
 GROUPS_PER_ENI = 5
 DEVICE_INDEXES = 100
 
@@ -25,13 +26,14 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
     if token:
         for eni in state.enis.values():
             if eni.client_token == token:
+                check_same(str(token), eni.request_digest, params)
                 return state, {"NetworkInterface": eni_shape(state, eni), "ClientToken": token}
     subnet = get_subnet(state, params["SubnetId"])
     primary, secondary, prefixes = _wanted(state, subnet, params)
     state, eni = make_eni(
         state, context, subnet, primary=primary, secondary=secondary, prefixes=prefixes,
         groups=params.get("Groups") or (), description=str(params.get("Description", "")), tags=tags_for(params, "network-interface"),
-        client_token=str(token or ""),
+        client_token=str(token or ""), request_digest=request_digest(params) if token else "",
     )
     return state, {"NetworkInterface": eni_shape(state, eni), **({"ClientToken": token} if token else {})}
 
@@ -39,9 +41,11 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
 def make_eni(
     state: CloudState, context: Context, subnet: Subnet, *, primary: str | None = None, secondary: Sequence[str] = (),
     prefixes: Sequence[str] = (), groups: Sequence[str] = (), description: str = "", tags: dict[str, str] | None = None, name: str = "",
-    client_token: str = "",
+    client_token: str = "", request_digest: str = "",
 ) -> tuple[CloudState, Eni]:
     """A new ENI with its addresses marked as taken; the VPC's default group where none is named. Errors: Ec2Error."""
+    if len(state.enis) >= ENIS_PER_REGION:
+        raise Ec2Error("NetworkInterfaceLimitExceeded", "The maximum number of network interfaces has been reached.")
     groups = check_groups(state, subnet.vpc_id, groups, creating=True)
     if primary is None:
         primary = next(one for one in choose(state, subnet, 1 + len(secondary)) if one not in secondary)
@@ -50,7 +54,7 @@ def make_eni(
         id=eni_id, vpc_id=subnet.vpc_id, subnet_id=subnet.id, availability_zone=subnet.availability_zone,
         mac=mac(state.seed, state.lab, eni_id), addresses=(PrivateAddress(primary, True), *(PrivateAddress(one) for one in secondary)),
         prefixes=tuple(prefixes), security_groups=groups, description=description, tags=tags or {}, created_at_s=context.now_s,
-        client_token=client_token,
+        client_token=client_token, request_digest=request_digest,
     )
     state = take(state, subnet.id, (primary, *secondary), prefixes)
     return replace(state, enis={**state.enis, eni_id: eni}), eni
@@ -69,8 +73,8 @@ def _wanted(state: CloudState, subnet: Subnet, params: Params) -> tuple[str, lis
     if len(primaries) > 1:
         raise invalid("Only one primary private IP address can be specified.")
     secondary = [address for address in named if address not in primaries]
-    more = int(params.get("SecondaryPrivateIpAddressCount") or 0)
-    kinds = [bool(secondary), bool(more), bool(params.get("Ipv4PrefixCount")), bool(params.get("Ipv4Prefixes"))]
+    more, blocks = count_of(params, "SecondaryPrivateIpAddressCount"), count_of(params, "Ipv4PrefixCount")
+    kinds = [bool(secondary), bool(more), bool(blocks), bool(params.get("Ipv4Prefixes"))]
     if sum(kinds) > 1:
         raise Ec2Error("InvalidParameterCombination", "Secondary addresses, their count and prefixes exclude one another")
     marked = take(state, subnet.id, named)
@@ -81,7 +85,7 @@ def _wanted(state: CloudState, subnet: Subnet, params: Params) -> tuple[str, lis
         prefixes = [str(item["Ipv4Prefix"]) for item in params["Ipv4Prefixes"]]
         check_given_prefixes(marked, subnet, prefixes)
     else:
-        prefixes = choose_prefixes(marked, subnet, int(params.get("Ipv4PrefixCount") or 0))
+        prefixes = choose_prefixes(marked, subnet, blocks)
     return primary, secondary + chosen, prefixes
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from labnet.ec2.rules.request import check_id
+from labnet.ec2.rules.request import is_id
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, Instance, InternetGateway, SecurityGroup, Subnet, Vpc
 
 
+def _missing(text: str, prefix: str, malformed: str, code: str, message: str) -> Ec2Error:
+    """The refusal of an id that is not there: malformed where it cannot be an id at all."""
+    if not is_id(prefix, text):
+        return Ec2Error(malformed, f'Invalid id: "{text}" (expecting "{prefix}-...")')
+    return Ec2Error(code, message)
+
+
 def no_eni(eni_id: str) -> Ec2Error:
     """InvalidNetworkInterfaceID.NotFound."""
-    return Ec2Error("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{eni_id}' does not exist")
+    code, text = "InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{eni_id}' does not exist"
+    return _missing(eni_id, "eni", "InvalidNetworkInterfaceId.Malformed", code, text)
 
 
 def no_subnet(subnet_id: str) -> Ec2Error:
@@ -24,12 +32,14 @@ def no_vpc(vpc_id: str) -> Ec2Error:
 
 def no_instance(instance_id: str) -> Ec2Error:
     """InvalidInstanceID.NotFound."""
-    return Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+    code, text = "InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist"
+    return _missing(instance_id, "i", "InvalidInstanceID.Malformed", code, text)
 
 
 def no_group(group_id: str) -> Ec2Error:
     """InvalidGroup.NotFound."""
-    return Ec2Error("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
+    code, text = "InvalidGroup.NotFound", f"The security group '{group_id}' does not exist"
+    return _missing(group_id, "sg", "InvalidGroupId.Malformed", code, text)
 
 
 def no_gateway(gateway_id: str) -> Ec2Error:
@@ -39,7 +49,6 @@ def no_gateway(gateway_id: str) -> Ec2Error:
 
 def get_eni(state: CloudState, eni_id: str) -> Eni:
     """The ENI. Errors: Ec2Error."""
-    check_id("eni", eni_id, "InvalidNetworkInterfaceId.Malformed")
     if eni_id not in state.enis:
         raise no_eni(eni_id)
     return state.enis[eni_id]
@@ -61,7 +70,6 @@ def get_vpc(state: CloudState, vpc_id: str) -> Vpc:
 
 def get_instance(state: CloudState, instance_id: str) -> Instance:
     """The instance, terminated ones too. Errors: Ec2Error."""
-    check_id("i", instance_id, "InvalidInstanceID.Malformed")
     if instance_id not in state.instances:
         raise no_instance(instance_id)
     return state.instances[instance_id]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.enis import attach_eni, check_groups, make_eni, remove_eni
 from labnet.ec2.rules.find import get_eni, get_instance, get_subnet, no_instance
-from labnet.ec2.rules.pool import check_given, take_public
-from labnet.ec2.rules.request import Context, Params, Result, action, check_id, invalid, new_id, tags_for
-from labnet.ec2.rules.shapes import STATE_CODES, instance_shape
+from labnet.ec2.rules.pool import check_given, give_back_public, take_public
+from labnet.ec2.rules.request import Context, Params, Result, action, check_id, check_same, invalid, new_id, request_digest, tags_for
+from labnet.ec2.rules.shapes import STATE_CODES, instance_shape, private_dns
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, Instance, MetadataOptions
 
@@ -24,6 +24,7 @@ def run(state: CloudState, params: Params, context: Context) -> Result:
     token = str(params.get("ClientToken") or "")
     known = [one for one in state.instances.values() if token and one.client_token == token]
     if known:
+        check_same(token, known[0].request_digest, params)
         return state, _reservation(state, known)
     if params["InstanceType"] not in context.limits:
         raise invalid(f"Invalid value '{params['InstanceType']}' for InstanceType.")
@@ -33,7 +34,12 @@ def run(state: CloudState, params: Params, context: Context) -> Result:
         raise invalid(f"Invalid value for instance counts: MinCount {params['MinCount']}, MaxCount {count}")
     made: list[str] = []
     for number in range(count):
-        state, instance_id = _run_one(state, params, context, token, number if count > 1 else None)
+        try:
+            state, instance_id = _run_one(state, params, context, token, number if count > 1 else None)
+        except Ec2Error as error:
+            if error.code == "InsufficientFreeAddressesInSubnet" and number >= int(params["MinCount"]):
+                break  # as many as there is room for, MinCount at least
+            raise
         made.append(instance_id)
     return state, _reservation(state, [state.instances[one] for one in made])
 
@@ -49,13 +55,14 @@ def _run_one(state: CloudState, params: Params, context: Context, token: str, nu
         if not subnet_id:
             raise Ec2Error("MissingInput", "No subnets found for the default VPC: say SubnetId")
         subnet = get_subnet(state, subnet_id)
-    tags = tags_for(params, "instance")
+    tags = tags_for(params, "instance", ("network-interface",))
     suffix = "" if number is None else f"#{number}"
     state, instance_id = new_id(state, "i", tags.get("Name", "") + suffix if tags.get("Name") else "")
     instance = Instance(
         id=instance_id, instance_type=params["InstanceType"], image_id=str(params["ImageId"]), vpc_id=subnet.vpc_id, subnet_id=subnet.id,
         availability_zone=subnet.availability_zone, state="running", tags=tags, launched_at_s=context.now_s,
         metadata=_metadata(MetadataOptions(), params.get("MetadataOptions") or {}), client_token=token,
+        request_digest=request_digest(params) if token else "",
     )
     state = replace(state, instances={**state.instances, instance_id: instance})
     if eni is None:
@@ -65,7 +72,7 @@ def _run_one(state: CloudState, params: Params, context: Context, token: str, nu
             check_given(state, subnet, [address])
         state, eni = make_eni(
             state, context, subnet, primary=address, groups=check_groups(state, subnet.vpc_id, groups, creating=True), name=f"{instance_id}#0",
-            description=str(interface.get("Description", "")),
+            description=str(interface.get("Description", "")), tags=tags_for(params, "network-interface", ("instance",)),
         )
         if interface.get("AssociatePublicIpAddress", subnet.map_public_ip_on_launch):
             state, public = take_public(state)
@@ -127,8 +134,11 @@ def terminate(state: CloudState, params: Params, context: Context) -> Result:
         for eni in state.enis_of(instance_id):
             if eni.attachment is not None and eni.attachment.delete_on_termination:
                 state = remove_eni(state, eni)
-            else:
-                state = replace(state, enis={**state.enis, eni.id: replace(eni, attachment=None)})
+                continue
+            for item in eni.addresses:  # a public address that came with the launch goes with the instance
+                state = give_back_public(state, item.public)
+            left = replace(eni, attachment=None, addresses=tuple(replace(item, public=None) for item in eni.addresses))
+            state = replace(state, enis={**state.enis, eni.id: left})
         after = replace(instance, state="terminated")
         state = replace(state, instances={**state.instances, instance_id: after})
         changes.append({"InstanceId": instance_id, "PreviousState": _state(instance), "CurrentState": _state(after)})
@@ -139,23 +149,40 @@ def _state(instance: Instance) -> dict[str, Any]:
     return {"Name": instance.state, "Code": STATE_CODES[instance.state]}
 
 
-_FIELDS: dict[str, describe.Field[Instance]] = {
-    "instance-id": lambda one: (one.id,),
-    "instance-state-name": lambda one: (one.state,),
-    "instance-state-code": lambda one: (str(STATE_CODES[one.state]),),
-    "instance-type": lambda one: (one.instance_type,),
-    "subnet-id": lambda one: (one.subnet_id,),
-    "vpc-id": lambda one: (one.vpc_id,),
-    "availability-zone": lambda one: (one.availability_zone,),
-    "image-id": lambda one: (one.image_id,),
-    "client-token": lambda one: (one.client_token,),
-}
+def _fields(state: CloudState) -> dict[str, describe.Field[Instance]]:
+    """What instances can be filtered by."""
+    def of_enis(read: Callable[[Eni], Iterable[str]]) -> describe.Field[Instance]:
+        return lambda one: [text for eni in state.enis_of(one.id) for text in read(eni)]
+
+    def of_primary(read: Callable[[Eni], Iterable[str]]) -> describe.Field[Instance]:
+        return lambda one: [text for eni in state.enis_of(one.id)[:1] for text in read(eni)]
+
+    return {
+        "instance-id": lambda one: (one.id,),
+        "instance-state-name": lambda one: (one.state,),
+        "instance-state-code": lambda one: (str(STATE_CODES[one.state]),),
+        "instance-type": lambda one: (one.instance_type,),
+        "subnet-id": lambda one: (one.subnet_id,),
+        "vpc-id": lambda one: (one.vpc_id,),
+        "availability-zone": lambda one: (one.availability_zone,),
+        "image-id": lambda one: (one.image_id,),
+        "client-token": lambda one: (one.client_token,),
+        "private-ip-address": of_primary(lambda eni: (eni.primary,)),
+        "ip-address": of_primary(lambda eni: [item.public for item in eni.addresses[:1] if item.public]),
+        "private-dns-name": of_primary(lambda eni: (private_dns(state, eni.primary),)),
+        "instance.group-id": of_primary(lambda eni: eni.security_groups),
+        "network-interface.network-interface-id": of_enis(lambda eni: (eni.id,)),
+        "network-interface.subnet-id": of_enis(lambda eni: (eni.subnet_id,)),
+        "network-interface.addresses.private-ip-address": of_enis(lambda eni: [item.address for item in eni.addresses]),
+        "network-interface.group-id": of_enis(lambda eni: eni.security_groups),
+        "network-interface.mac-address": of_enis(lambda eni: (eni.mac,)),
+    }
 
 
 def describe_instances(state: CloudState, params: Params, context: Context) -> Result:
     """DescribeInstances: one reservation an instance."""
     found = describe.chosen(state.instances, params.get("InstanceIds"), no_instance)
-    found = describe.matching(found, params, _FIELDS, lambda one: one.tags)
+    found = describe.matching(found, params, _fields(state), lambda one: one.tags)
     shown, more = describe.page(found, params)
     return state, {"Reservations": [_reservation(state, [one]) for one in shown], **more}
 

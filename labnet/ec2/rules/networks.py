@@ -199,12 +199,12 @@ def describe_types(state: CloudState, params: Params, context: Context) -> Resul
 
 ACTIONS = {
     "CreateVpc": action(create_vpc, "CidrBlock TagSpecifications", "CidrBlock"),
-    "AssociateVpcCidrBlock": action(associate_cidr, "VpcId CidrBlock", "VpcId CidrBlock"),
+    "AssociateVpcCidrBlock": action(associate_cidr, "VpcId CidrBlock", "VpcId CidrBlock", dry_run=False),
     "DeleteVpc": action(delete_vpc, "VpcId", "VpcId"),
     "DescribeVpcs": action(describe_vpcs, "VpcIds Filters MaxResults NextToken", mutates=False),
     "CreateSubnet": action(create_subnet, "VpcId CidrBlock AvailabilityZone TagSpecifications", "VpcId CidrBlock"),
     "DeleteSubnet": action(delete_subnet, "SubnetId", "SubnetId"),
-    "ModifySubnetAttribute": action(modify_subnet, "SubnetId MapPublicIpOnLaunch", "SubnetId"),
+    "ModifySubnetAttribute": action(modify_subnet, "SubnetId MapPublicIpOnLaunch", "SubnetId", dry_run=False),
     "DescribeSubnets": action(describe_subnets, "SubnetIds Filters MaxResults NextToken", mutates=False),
     "CreateInternetGateway": action(create_gateway, "TagSpecifications"),
     "AttachInternetGateway": action(attach_gateway, "InternetGatewayId VpcId", "InternetGatewayId VpcId"),

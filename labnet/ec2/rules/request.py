@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, InstanceType
-from labnet.model.names import aws_id
+from labnet.model.names import aws_id, digest
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]
@@ -38,36 +39,55 @@ class Action:
     required: tuple[str, ...] = ()
 
 
-def action(rule: Rule, parameters: str, required: str = "", *, mutates: bool = True) -> Action:
+def action(rule: Rule, parameters: str, required: str = "", *, mutates: bool = True, dry_run: bool = True) -> Action:
     """An entry of the table of actions; names as words of one text."""
-    return Action(rule, frozenset(parameters.split()) | {"DryRun"}, mutates, tuple(required.split()))
+    return Action(rule, frozenset(parameters.split()) | ({"DryRun"} if dry_run else set()), mutates, tuple(required.split()))
 
 
 def check_parameters(entry: Action, params: Params) -> None:
-    """Refuse what would be ignored and what is missing, then answer a dry run. Errors: Ec2Error."""
+    """Refuse what would be ignored and what is missing. Errors: Ec2Error."""
     for name in params:
         if name not in entry.parameters:
             raise Ec2Error("UnknownParameter", f"The parameter {name} is not recognized")
     for name in entry.required:
         if params.get(name) in (None, "", []):
             raise Ec2Error("MissingParameter", f"The request must contain the parameter {name}")
-    if params.get("DryRun"):
-        raise Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 
 def new_id(state: CloudState, kind: str, name: str = "") -> tuple[CloudState, str]:
-    """The next id of a kind, by its logical name where that is still free, else by the count."""
-    count = state.counters.get(kind, 0)
-    state = replace(state, counters={**state.counters, kind: count + 1})
-    made = aws_id(kind, state.seed, state.lab, name or f"#{count}")
+    """The next id of a kind: by its logical name, else by the count. None is ever used again, as on AWS."""
+    key = f"{kind}/{name}" if name else kind
+    count = state.counters.get(key, 0)
+    made = aws_id(kind, state.seed, state.lab, f"{name}#{count}" if count or not name else name)
     while any(made in objects for objects in _all_objects(state)):
-        made = aws_id(kind, state.seed, state.lab, f"{name}#{count}")
         count += 1
-    return state, made
+        made = aws_id(kind, state.seed, state.lab, f"{name}#{count}")
+    return replace(state, counters={**state.counters, key: count + 1}), made
 
 
 def _all_objects(state: CloudState) -> tuple[Mapping[str, object], ...]:
     return (state.vpcs, state.subnets, state.internet_gateways, state.security_groups, state.enis, state.instances)
+
+
+def request_digest(params: Params) -> str:
+    """What a request asks for, in few letters: a client token used again must come with the same."""
+    kept = {key: params[key] for key in sorted(params) if key not in ("ClientToken", "DryRun")}
+    return digest(json.dumps(kept, sort_keys=True, default=str)).hex()[:16]
+
+
+def check_same(token: str, said: str, params: Params) -> None:
+    """The request of a used client token is the same as before. Errors: Ec2Error IdempotentParameterMismatch."""
+    if said != request_digest(params):
+        text = f"The client token '{token}' was used before, in a request with other parameters"
+        raise Ec2Error("IdempotentParameterMismatch", text)
+
+
+def count_of(params: Params, name: str) -> int:
+    """A number of things to make, 0 where the request says none. Errors: Ec2Error for a negative one."""
+    count = int(params.get(name) or 0)
+    if count < 0:
+        raise invalid(f"Value ({count}) for parameter {name[0].lower()}{name[1:]} is invalid.")
+    return count
 
 
 def invalid(message: str) -> Ec2Error:
@@ -75,14 +95,14 @@ def invalid(message: str) -> Ec2Error:
     return Ec2Error("InvalidParameterValue", message)
 
 
-def tags_for(params: Params, resource: str) -> dict[str, str]:
-    """The tags that a request gives to a new object of a kind. Errors: Ec2Error for another kind."""
+def tags_for(params: Params, resource: str, beside: tuple[str, ...] = ()) -> dict[str, str]:
+    """The tags that a request gives to a new object of a kind. Errors: Ec2Error for a kind that is neither it nor one of `beside`."""
     tags: dict[str, str] = {}
     for spec in params.get("TagSpecifications") or ():
         kind = spec.get("ResourceType")
         if kind == resource:
             tags |= {str(tag["Key"]): str(tag.get("Value", "")) for tag in spec.get("Tags", ())}
-        elif not (resource == "instance" and kind in ("network-interface", "volume")):
+        elif kind not in beside:
             raise invalid(f"'{kind}' is not a valid taggable resource type for this operation.")
     check_tags(tags)
     return tags
@@ -106,7 +126,12 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
+def is_id(prefix: str, text: str) -> bool:
+    """Is it an id of that kind: the prefix and 8 or 17 hex digits?"""
+    return re.fullmatch(rf"{prefix}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", text) is not None
+
+
 def check_id(prefix: str, text: str, code: str) -> None:
     """Is it an id of that kind at all? Errors: Ec2Error `code`."""
-    if re.fullmatch(rf"{prefix}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", text) is None:
+    if not is_id(prefix, text):
         raise Ec2Error(code, f'Invalid id: "{text}" (expecting "{prefix}-...")')

@@ -9,7 +9,7 @@ from labnet.model.packet import Decision, Drop, Frame, Hop, Path, Probe
 API_VERSION = "labnet/v1"
 
 
-def trace_document(path: Path) -> dict[str, Any]:
+def render_json(path: Path) -> dict[str, Any]:
     """The whole trace; what does not apply is null or an empty text, never left out."""
     return {
         "apiVersion": API_VERSION, "kind": "Trace", "from": path.source, "to": path.target, "probe": _probe(path.probe),

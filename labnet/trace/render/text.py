@@ -14,7 +14,7 @@ INDENT = " " * 6
 REASON_COLUMNS = 10
 
 
-def trace_text(path: Path, macs: Mapping[str, str] | None = None) -> str:
+def render_text(path: Path, macs: Mapping[str, str] | None = None) -> str:
     """The whole trace; `macs` says whose each MAC is (`labels.mac_labels`). Ends with the verdict, no newline behind it."""
     probe = path.probe
     ports = f" port {probe.dst_port}" if probe.dst_port else ""

@@ -145,3 +145,12 @@ def test_no_group_no_packet(world: World) -> None:
     assert world.ping(world.node("node1"), "10.10.0.20", silence=True) is None
     assert world.dropped(tables.DROP_EGRESS) == 1
 
+
+
+def test_remembered_legs_are_no_drift(world: World) -> None:
+    """What the kernel remembers of flows is not state that anybody planned."""
+    world.go(with_node(with_node(a_cloud(world.lab), "node1", "10.10.0.10"), "box", "10.10.0.30", check=False))
+    assert world.ping(world.node("node1"), "10.10.0.30")
+    assert "ct id" in world.kernel.run(world.vpc, ["nft", "list", "set", "ip", "vpc", "legs"]).stdout
+    assert world.book.drift(world.vpc) == ()
+    assert not [item for item in world.book.foreign(world.vpc) if isinstance(item, NftElement)]

@@ -7,6 +7,7 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -243,3 +244,18 @@ def test_an_adopted_namespace_is_used_and_given_back(kernel: LinuxKernel, name: 
     kernel.remove_netns([adopted])
     assert not kernel.exists(adopted)
     assert name("runtime") in listed()
+
+
+def test_names_that_iproute2_mounted_over_still_go(name: Name) -> None:
+    """The first `ip netns add` of a machine mounts /run/netns over itself, with older names below."""
+    program = f"""
+import os, subprocess
+from labnet.kernel import netns, teardown
+made = netns.create(["{name("a")}", "{name("b")}"])
+subprocess.run(["ip", "netns", "add", "{name("theirs")}"], check=True)
+teardown.remove(made)
+assert os.listdir("/run/netns") == ["{name("theirs")}"], os.listdir("/run/netns")
+assert "{name("a")}" not in open("/proc/self/mountinfo").read()
+"""
+    script = 'mount -t tmpfs none /run && exec "$0" -W ignore -c "$1"'
+    subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script, sys.executable, program], check=True)

@@ -16,7 +16,7 @@ from labnet.errors import TraceError
 from labnet.kernel.door import LinuxKernel
 from labnet.model.netstate import Addr, Neigh, Rule
 from labnet.trace.capture import Capture
-from labnet.trace.render.text import trace_text
+from labnet.trace.render.text import render_text
 from labnet.trace.run import Patience, TraceRequest, TraceResult, trace
 
 pytestmark = pytest.mark.kernel
@@ -60,7 +60,7 @@ def all_confirmed(result: TraceResult) -> bool:
 def test_pod_to_pod_across_nodes(lab: labs.WalkLab) -> None:
     result = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C)
     path = result.path
-    assert path.delivered, trace_text(path)
+    assert path.delivered, render_text(path)
     assert (path.notes, path.lost, all_confirmed(result)) == ((), 0, True)
     assert places(result) == [
         "pod-b eth0 out", f"node1 {labs.VETH_B} in", "node1 eth1 out", "vpc peni-node1-1 in", "vpc peni-node2-0 out", "node2 eth0 in",
@@ -86,7 +86,7 @@ def test_pod_to_the_internet_arrives_from_the_public_address(lab: labs.WalkLab, 
     with lab.kernel.open_socket(lab.at(labs.INTERNET), socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("8.8.8.8", 7))
         result = go(lab, labs.POD_B, "8.8.8.8", labs.INTERNET, protocol=protocol)
-    assert result.path.delivered, trace_text(result.path)
+    assert result.path.delivered, render_text(result.path)
     last = result.path.hops[-1]
     assert last.frame is not None and (last.owner, last.frame.src) == ("internet", labs.PUBLIC_1)
     said = [hop.decision.nat for hop in result.path.hops if hop.decision is not None and hop.decision.nat]
@@ -120,7 +120,7 @@ def test_without_its_rule_the_vpc_drops_the_packet_and_its_counter_says_so(lab: 
     assert rules and not path.delivered and path.drop is not None
     assert (path.drop.check, path.drop.counter, path.drop.hop) == ("source-dest-check", "source/dest check", 4)
     assert path.hops[3].owner == "vpc" and any("+1" in note for note in path.notes)
-    assert "source-dest-check" in trace_text(path).splitlines()[-2]
+    assert "source-dest-check" in render_text(path).splitlines()[-2]
 
 
 def test_a_stale_neighbour_is_named(lab: labs.WalkLab) -> None:
@@ -170,6 +170,25 @@ def test_the_pcapng_has_every_interface_of_the_path(lab: labs.WalkLab) -> None:
     assert {meta.ifname for meta in metas} == wanted and {meta.direction for meta in metas} == {1, 2}
     stamps = [(meta.tshigh << 32) + meta.tslow for meta in metas]
     assert stamps == sorted(stamps) and len(metas) >= 8
+
+
+def test_a_door_that_never_saw_the_plan_walks_what_nft_prints(lab: labs.WalkLab) -> None:
+    """A lab's trace opens a door of its own, which knows only names: tables come as `nft list` prints them."""
+    own = lab.kernel
+    assert isinstance(own, LinuxKernel)
+    door = LinuxKernel()
+    door.learn({name: inode for name, inode in own.known.items() if name in lab.roles})
+    lab.kernel = door
+    try:
+        ends = (("10.10.5.5", labs.POD_C), ("8.8.8.8", labs.INTERNET), ("10.10.9.9", ""))
+        results = [go(lab, labs.POD_B, *end) for end in ends]
+    finally:
+        lab.kernel = own
+        door.close()
+    assert [result.path.delivered for result in results] == [True, True, False]
+    assert [result.path.notes for result in results] == [(), (), ()]
+    assert all(all_confirmed(result) for result in results)
+    assert results[2].path.drop is not None and results[2].path.drop.check == "no-route"
 
 
 def test_lost_frames_are_counted() -> None:

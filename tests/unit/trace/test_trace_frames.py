@@ -19,8 +19,8 @@ from labnet.trace.labels import mac_labels
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import Walked, walk
 from labnet.trace.probe import craft, measured
-from labnet.trace.render.json import trace_document
-from labnet.trace.render.text import COLUMNS, trace_text
+from labnet.trace.render.json import render_json
+from labnet.trace.render.text import COLUMNS, render_text
 from labnet.trace.taps import taps
 
 PROBE = Probe("icmp", "10.10.2.6", "10.10.5.5", ident=0x01020304)
@@ -256,7 +256,7 @@ def test_pcapng_reads_back_with_names_times_and_directions() -> None:
 
 def test_json_has_exactly_the_agreed_keys() -> None:
     walked = pod_to_pod()
-    document = json.loads(json.dumps(trace_document(correlate(walked, as_seen(walked), Evidence()))))
+    document = json.loads(json.dumps(render_json(correlate(walked, as_seen(walked), Evidence()))))
     assert list(document) == ["apiVersion", "kind", "from", "to", "probe", "delivered", "hops", "drop", "lost", "notes"]
     assert (document["apiVersion"], document["kind"], document["delivered"], document["drop"]) == ("labnet/v1", "Trace", True, None)
     hop = document["hops"][1]
@@ -272,7 +272,7 @@ def test_text_shows_hops_reasons_and_the_verdict_within_the_columns() -> None:
     world = lab.world()
     walked = walk(world, labs.POD_B, PROBE)
     path = correlate(walked, as_seen(walked), Evidence(counted={(labs.VPC, "source/dest check"): 1}))
-    text = trace_text(path, mac_labels(world, [labs.POD_B, labs.NODE_1, labs.NODE_2]))
+    text = render_text(path, mac_labels(world, [labs.POD_B, labs.NODE_1, labs.NODE_2]))
     assert max(map(len, text.splitlines())) <= COLUMNS
     assert f"→ {labs.clouds.eni_mac('node2', 0)} (node2 eth0)" in text and "32766: from all lookup main" in text
     assert text.splitlines()[-2].startswith("dropped at hop 4: source-dest-check: ")
@@ -281,7 +281,7 @@ def test_text_shows_hops_reasons_and_the_verdict_within_the_columns() -> None:
 
 def test_text_of_a_delivered_trace_ends_with_the_word() -> None:
     walked = pod_to_pod(probe=replace(PROBE, dst="8.8.8.8"))
-    text = trace_text(correlate(walked, as_seen(walked), Evidence()), {"0e:00:00:00:00:01": "VPC router"})
+    text = render_text(correlate(walked, as_seen(walked), Evidence()), {"0e:00:00:00:00:01": "VPC router"})
     assert "→ 0e:00:00:00:00:01 (VPC router)" in text
     assert text.splitlines()[-1] == "delivered"
     assert "nat       SNAT 10.10.2.6 → 10.10.0.10" in text

@@ -1,0 +1,83 @@
+"""Connection tracking of a namespace: forget the flows that name an address, over ctnetlink.
+
+    struct nfgenmsg { u8 family; u8 version; be16 res_id; } then CTA_TUPLE_ORIG 1, CTA_TUPLE_REPLY 2 { CTA_TUPLE_IP 1 { v4 src 1, dst 2 } }
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+
+from labnet.errors import KernelError
+from labnet.kernel.netns import open_socket
+from labnet.kernel.nft_encode import ACK, DUMP, REQUEST, fields_of
+from labnet.kernel.nft_socket import NETLINK_NETFILTER, TIMEOUT_S
+from labnet.model.addressing import to_int
+
+SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
+GET, DELETE = 1, 2
+TUPLE_ORIG, TUPLE_REPLY, CT_ID, CT_ZONE = 1, 2, 12, 18
+ERROR, DONE = 2, 3
+AF_INET = 2
+
+
+def forget(fd: int, netns: str, addresses: Iterable[str]) -> int:
+    """Delete every IPv4 entry that names one of the addresses in either direction; how many went. Errors: KernelError."""
+    wanted = {to_int(address).to_bytes(4, "big") for address in addresses}
+    if not wanted:
+        return 0
+    try:
+        with open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as sock:
+            sock.settimeout(TIMEOUT_S)
+            sock.bind((0, 0))
+            found = [entry for entry in _entries(sock) if wanted & _addresses(entry)]
+            return sum(_delete(sock, entry) for entry in found)
+    except OSError as error:
+        raise KernelError("conntrack", netns, ", ".join(sorted(addresses)), error.errno or errno.EIO) from error
+
+
+def _message(kind: int, flags: int, body: bytes = b"") -> bytes:
+    head = struct.pack("=IHHII", 20 + len(body), SUBSYSTEM << 8 | kind, flags | REQUEST, 1, 0)
+    return head + struct.pack("=BBH", AF_INET, 0, 0) + body
+
+
+def _entries(sock: socket.socket) -> list[dict[int, bytes]]:
+    sock.send(_message(GET, DUMP))
+    rows: list[dict[int, bytes]] = []
+    while True:
+        data = sock.recv(1 << 17)
+        at = 0
+        while at + 16 <= len(data):
+            size, kind = struct.unpack_from("=IH", data, at)
+            if kind == DONE:
+                return rows
+            if kind == ERROR:
+                raise OSError(-struct.unpack_from("=i", data, at + 16)[0], "conntrack dump")
+            rows.append(fields_of(data[at + 20 : at + size]))
+            at += (size + 3) & ~3
+
+
+def _addresses(entry: dict[int, bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    for kind in (TUPLE_ORIG, TUPLE_REPLY):
+        address = fields_of(fields_of(entry.get(kind, b"")).get(1, b""))
+        found |= {address.get(1, b""), address.get(2, b"")}
+    return found
+
+
+def _delete(sock: socket.socket, entry: dict[int, bytes]) -> int:
+    """One entry by its original tuple and id; one that ended meanwhile is fine."""
+    body = _attr(TUPLE_ORIG | 0x8000, entry[TUPLE_ORIG])
+    body += _attr(CT_ID, entry[CT_ID]) if CT_ID in entry else b""
+    body += _attr(CT_ZONE, entry[CT_ZONE]) if CT_ZONE in entry else b""
+    sock.send(_message(DELETE, ACK, body))
+    code = -struct.unpack_from("=i", sock.recv(1 << 16), 16)[0]
+    if code not in (0, errno.ENOENT):
+        raise OSError(code, "conntrack delete")
+    return int(code == 0)
+
+
+def _attr(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)

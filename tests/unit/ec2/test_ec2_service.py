@@ -1,0 +1,158 @@
+"""The cloud of a lab: journal before effect, a ledger of every call, a state that outlives the process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Any
+
+import pytest
+from builders_ec2 import Cloud
+
+from labnet.ec2 import limits
+from labnet.ec2.imds import InProcessImds
+from labnet.ec2.service import Ec2Service, restore
+from labnet.errors import Ec2Error, ImdsError, KernelError
+from labnet.lab.store import MemoryStore
+from labnet.model.cloud import CloudState
+from labnet.ports import Ec2Api, Imds
+from labnet.sim.clock import LabClock
+
+
+class Kernel:
+    """Effects that can fail, and what they saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[CloudState, CloudState]] = []
+        self.stored: list[int] = []
+        self.fault: Exception | None = None
+        self.store = MemoryStore()
+
+    def __call__(self, old: CloudState, new: CloudState) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.seen.append((old, new))
+        self.stored.append(len(self.store.load("ec2/enis")))
+
+
+def place() -> tuple[Ec2Service, Kernel, str]:
+    cloud = Cloud()
+    subnet = cloud.subnet(cloud.vpc())
+    kernel = Kernel()
+    service = Ec2Service(CloudState(lab="t", seed=7), limits.load(), LabClock(1_700_000_000.0), kernel.store, kernel)
+    vpc = service.call("up", "CreateVpc", {"CidrBlock": "10.10.0.0/16"})["Vpc"]["VpcId"]
+    subnet = service.call("up", "CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.10.0.0/24"})["Subnet"]["SubnetId"]
+    return service, kernel, subnet
+
+
+def test_the_journal_is_written_before_the_effect() -> None:
+    service, kernel, subnet = place()
+    service.call("up", "CreateNetworkInterface", {"SubnetId": subnet})
+    assert kernel.stored[-1] == 1
+    old, new = kernel.seen[-1]
+    assert (len(old.enis), len(new.enis)) == (0, 1)
+    assert old.subnets is new.subnets
+
+
+def test_a_refusing_kernel_leaves_state_and_store_as_they_were() -> None:
+    service, kernel, subnet = place()
+    eni = service.call("up", "CreateNetworkInterface", {"SubnetId": subnet})["NetworkInterface"]["NetworkInterfaceId"]
+    before, stored = service.state, {kind: kernel.store.load(f"ec2/{kind}") for kind in ("enis", "meta")}
+    kernel.fault = KernelError("set", "t-vpc", "route 10.10.0.5", errno.ENOMEM)
+    for action, params in (
+        ("AssignPrivateIpAddresses", {"NetworkInterfaceId": eni, "SecondaryPrivateIpAddressCount": 1}),
+        ("CreateNetworkInterface", {"SubnetId": subnet}),
+        ("DeleteNetworkInterface", {"NetworkInterfaceId": eni}),
+    ):
+        with pytest.raises(Ec2Error) as caught:
+            service.call("up", action, params)
+        assert (caught.value.code, caught.value.status) == ("InternalError", 500)
+        assert "route 10.10.0.5" in caught.value.message and "ENOMEM" in caught.value.message
+        assert service.state is before
+        assert {kind: kernel.store.load(f"ec2/{kind}") for kind in ("enis", "meta")} == stored
+    kernel.fault = None
+    assert service.call("up", "CreateNetworkInterface", {"SubnetId": subnet})
+
+
+def test_a_fault_of_ours_is_not_dressed_up_and_leaves_the_store_as_it_was() -> None:
+    service, kernel, subnet = place()
+    kernel.fault = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError):
+        service.call("up", "CreateNetworkInterface", {"SubnetId": subnet})
+    assert not kernel.store.load("ec2/enis") and not service.state.enis
+
+
+def test_what_reads_or_is_refused_has_no_effect() -> None:
+    service, kernel, _ = place()
+    count = len(kernel.seen)
+    service.call("up", "DescribeSubnets", {})
+    with pytest.raises(Ec2Error):
+        service.call("up", "DeleteNetworkInterface", {"NetworkInterfaceId": "eni-0123456789abcdef0"})
+    with pytest.raises(Ec2Error):
+        service.call("up", "CreateVpc", {"CidrBlock": "10.0.0.0/16", "DryRun": True})
+    assert len(kernel.seen) == count
+
+
+def test_the_ledger_knows_every_call() -> None:
+    service, kernel, subnet = place()
+    api: Ec2Api = service.client("node1")
+    asyncio.run(api.call("DescribeSubnets", {"SubnetIds": [subnet]}))
+    with pytest.raises(Ec2Error):
+        asyncio.run(api.call("CreateNetworkInterface", {"SubnetId": "subnet-0123456789abcdef0"}))
+    with pytest.raises(Ec2Error):
+        asyncio.run(api.call("Frobnicate", {}))
+    rows = kernel.store.read("ec2-calls")[-3:]
+    assert [(row["caller"], row["action"], row["result"]) for row in rows] == [
+        ("node1", "DescribeSubnets", "OK"), ("node1", "CreateNetworkInterface", "InvalidSubnetID.NotFound"), ("node1", "Frobnicate", "InvalidAction"),
+    ]
+    assert rows[0]["time"] == 1_700_000_000.0
+    assert len({row["digest"] for row in rows}) == 3
+
+
+def busy(service: Ec2Service, subnet: str) -> None:
+    service.call("up", "ModifySubnetAttribute", {"SubnetId": subnet, "MapPublicIpOnLaunch": {"Value": True}})
+    for name in ("node1", "node2"):
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+        params = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet}
+        made = service.call("up", "RunInstances", {**params, "TagSpecifications": tags, "ClientToken": name})["Instances"][0]
+        eni = service.call("up", "CreateNetworkInterface", {"SubnetId": subnet, "Ipv4PrefixCount": 1})["NetworkInterface"]["NetworkInterfaceId"]
+        service.call("up", "AttachNetworkInterface", {"NetworkInterfaceId": eni, "InstanceId": made["InstanceId"], "DeviceIndex": 1})
+    gone = service.call("up", "CreateNetworkInterface", {"SubnetId": subnet})["NetworkInterface"]["NetworkInterfaceId"]
+    service.call("up", "DeleteNetworkInterface", {"NetworkInterfaceId": gone})
+    gateway = service.call("up", "CreateInternetGateway", {})["InternetGateway"]["InternetGatewayId"]
+    service.call("up", "CreateTags", {"Resources": [gateway], "Tags": [{"Key": "a", "Value": "b"}]})
+
+
+def test_restored_it_is_the_same_state_and_goes_on_the_same() -> None:
+    service, kernel, subnet = place()
+    busy(service, subnet)
+    again = restore(kernel.store, CloudState(lab="t", seed=7))
+    assert again == service.state
+    assert list(again.instances) == list(service.state.instances)
+    other = Ec2Service(again, limits.load(), LabClock(1_700_000_000.0))
+
+    def next_of(one: Ec2Service) -> dict[str, Any]:
+        return one.call("up", "CreateNetworkInterface", {"SubnetId": subnet})["NetworkInterface"]
+
+    assert next_of(other)["NetworkInterfaceId"] == next_of(service)["NetworkInterfaceId"]
+
+
+def test_metadata_in_process_follows_the_state() -> None:
+    service, _, subnet = place()
+    busy(service, subnet)
+    instance = next(iter(service.state.instances))
+    imds: Imds = InProcessImds(service, instance)
+
+    def get(path: str) -> str:
+        return asyncio.run(imds.get(path))
+
+    assert get("meta-data/instance-id") == instance
+    assert len(get("meta-data/network/interfaces/macs").split()) == 2
+    second = service.state.enis_of(instance)[1]
+    assert second.attachment is not None
+    service.call("up", "DetachNetworkInterface", {"AttachmentId": second.attachment.id})
+    assert len(get("meta-data/network/interfaces/macs").split()) == 1
+    service.call("up", "TerminateInstances", {"InstanceIds": [instance]})
+    with pytest.raises(ImdsError) as caught:
+        get("meta-data/mac")
+    assert caught.value.status == 404
