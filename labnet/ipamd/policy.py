@@ -248,12 +248,10 @@ def _after(stats: PoolStats, decrease: Decrease, targets: Targets) -> PoolStats:
 def _eni_to_free(stats: PoolStats, targets: Targets, room: Room) -> FreeEni | None:
     """The last ENI that nobody needs, if it is time to look for one."""
     if not targets.by_address:
-        worth = targets.warm_prefixes * PREFIX_ADDRESSES if targets.prefix_mode else targets.warm_enis * room.slots_per_eni
         an_eni = room.slots_per_eni * targets.block_size
-        empty = targets.prefix_mode and any(not one.primary and not one.has_pods for one in stats.enis)
-        if targets.prefix_mode:
-            worth = targets.warm_prefixes * an_eni
-        if stats.available < worth + an_eni and not empty:
+        warm = targets.warm_prefixes if targets.prefix_mode else targets.warm_enis
+        idle = targets.prefix_mode and any(not one.primary and not one.has_pods for one in stats.enis)
+        if stats.available < (warm + 1) * an_eni and not idle:
             return None
     for one in reversed(stats.enis):
         if is_deletable(one, stats, targets):

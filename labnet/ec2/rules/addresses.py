@@ -113,7 +113,7 @@ def unassign(state: CloudState, params: Params, context: Context) -> Result:
 ACTIONS = {
     "AssignPrivateIpAddresses": action(
         assign, "NetworkInterfaceId SecondaryPrivateIpAddressCount PrivateIpAddresses Ipv4PrefixCount Ipv4Prefixes AllowReassignment",
-        "NetworkInterfaceId",
+        "NetworkInterfaceId", dry_run=False,
     ),
-    "UnassignPrivateIpAddresses": action(unassign, "NetworkInterfaceId PrivateIpAddresses Ipv4Prefixes", "NetworkInterfaceId"),
+    "UnassignPrivateIpAddresses": action(unassign, "NetworkInterfaceId PrivateIpAddresses Ipv4Prefixes", "NetworkInterfaceId", dry_run=False),
 }

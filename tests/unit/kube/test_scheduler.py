@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from labnet.kube.scheduler import Placement, Scheduler, place
+from labnet.kube.placement import Placement, place
+from labnet.kube.scheduler import Scheduler
 from labnet.kube.store import KubeStore
 from labnet.lab.store import MemoryStore
 from labnet.model.cluster import node_document, pod_document

@@ -1,0 +1,102 @@
+"""The file in which the daemon remembers who has which address, in the VPC CNI's own format.
+
+::
+
+    {"version": "vpc-cni-ipam/1", "allocations": [{"networkName": …, "containerID": …, "ifName": …, "ipv4": …,
+     "allocationTimestamp": <nanoseconds>, "metadata": {"k8sPodNamespace": …, "k8sPodName": …, "interfacesCount": 1}}]}
+
+It is written anew at every change, to a file beside it that is then renamed, so that a reader sees the old or the new one
+and never half of it. It is not synced to the disk as the VPC CNI's is: it has to outlive this process, not the machine, and
+after a crash of the machine the pods' namespaces are gone too.
+Source: docs/sources.md#ipamd-checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from labnet.errors import BadCheckpoint, IpamError
+from labnet.ipamd.datastore import Assignment, AttachmentKey
+
+VERSION = "vpc-cni-ipam/1"
+NS_PER_S = 1_000_000_000
+MODE = 0o600
+
+
+class Checkpoint:
+    """One node's file; with `path` None nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def write(self, assignments: Iterable[Assignment]) -> None:
+        """Replace the file. Errors: IpamError when it cannot be written; then the old one stands."""
+        if self._path is None:
+            return
+        text = json.dumps(to_document(assignments), separators=(",", ":"))
+        beside = self._path.with_name(f"{self._path.name}.tmp")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            beside.unlink(missing_ok=True)  # of a process that ended in between; its mode may be another
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w", encoding="utf-8") as stream:  # noqa: PTH123
+                stream.write(text)
+            beside.replace(self._path)
+        except OSError as error:
+            raise IpamError(f"the checkpoint {self._path} cannot be written: {error.strerror or error}") from error
+
+    def read(self) -> tuple[Assignment, ...]:
+        """What the file says, nothing when there is none. Errors: BadCheckpoint."""
+        if self._path is None:
+            return ()
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCheckpoint(f"the checkpoint {self._path} cannot be read: {error}") from error
+        try:
+            return from_document(json.loads(text))
+        except ValueError as error:
+            raise BadCheckpoint(f"the checkpoint {self._path} is no JSON: {error}", "end the lab with 'labnet down'") from error
+
+
+def to_document(assignments: Iterable[Assignment]) -> dict[str, Any]:
+    """Assignments in the file's form."""
+    return {"version": VERSION, "allocations": [_entry(one) for one in assignments]}
+
+
+def _entry(one: Assignment) -> dict[str, Any]:
+    return {
+        "networkName": one.key.network, "containerID": one.key.container_id, "ifName": one.key.if_name, "ipv4": one.address,
+        "allocationTimestamp": int(one.assigned_at_s * NS_PER_S),
+        "metadata": {"k8sPodNamespace": one.pod_namespace, "k8sPodName": one.pod_name, "interfacesCount": 1},
+    }
+
+
+def from_document(document: Any) -> tuple[Assignment, ...]:
+    """The file's form as assignments, without their ENIs. Errors: BadCheckpoint: another version, a wrong shape, an address twice."""
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != VERSION:
+        raise BadCheckpoint(f"the checkpoint has version {version!r}, not {VERSION!r}", "end the lab with 'labnet down'")
+    try:
+        found = tuple(_assignment(entry) for entry in document["allocations"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadCheckpoint(f"the checkpoint has an entry of a wrong shape: {error!r}", "end the lab with 'labnet down'") from error
+    seen: set[str] = set()
+    for one in found:
+        if one.address in seen:
+            raise BadCheckpoint(f"the checkpoint gives {one.address} twice", "end the lab with 'labnet down'")
+        seen.add(one.address)
+    return found
+
+
+def _assignment(entry: dict[str, Any]) -> Assignment:
+    metadata = entry.get("metadata") or {}
+    return Assignment(
+        AttachmentKey(str(entry["networkName"]), str(entry["containerID"]), str(entry["ifName"])), str(entry["ipv4"]), "",
+        str(metadata.get("k8sPodNamespace", "")), str(metadata.get("k8sPodName", "")), int(entry.get("allocationTimestamp", 0)) / NS_PER_S,
+    )
