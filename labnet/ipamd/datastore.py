@@ -215,11 +215,12 @@ class Datastore:
             id=entry.id, primary=entry.primary, age_s=now_s - entry.added_at_s, slots=len(entry.addresses) + len(entry.prefixes),
             total=len(candidates), assigned=sum(address in self._by_address for address in candidates),
             cooling=sum(self._cooling(address, now_s) for block in (*of_mode, *of_other) for address in _addresses_of(block)),
-            free_blocks=tuple(block for block in of_mode if not self._in_use(block)),
-            has_pods=any(self._in_use(block) for block in (*of_mode, *of_other)),
+            free_blocks=tuple(block for block in of_mode if not self.in_use(block)),
+            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)),
         )
 
-    def _in_use(self, block: str) -> bool:
+    def in_use(self, block: str) -> bool:
+        """Has a pod this address, or one of this prefix?"""
         return any(address in self._by_address for address in _addresses_of(block))
 
 

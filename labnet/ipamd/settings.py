@@ -30,7 +30,7 @@ ACTING = frozenset({
     "WARM_ENI_TARGET", "WARM_IP_TARGET", "MINIMUM_IP_TARGET", "MAX_ENI", "IP_COOLDOWN_PERIOD", "AWS_VPC_K8S_CNI_EXTERNALSNAT",
     "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "AWS_VPC_K8S_CNI_RANDOMIZESNAT", "AWS_VPC_CNI_NODE_PORT_SUPPORT", "AWS_VPC_K8S_CNI_CONNMARK",
     "AWS_VPC_K8S_CNI_VETHPREFIX", "AWS_VPC_ENI_MTU", "POD_MTU", "CLUSTER_NAME", "ADDITIONAL_ENI_TAGS", "ENABLE_PREFIX_DELEGATION",
-    "WARM_PREFIX_TARGET",
+    "WARM_PREFIX_TARGET", "ENABLE_SUBNET_DISCOVERY",
 })
 """What changes what labnet does."""
 
@@ -57,7 +57,6 @@ ACCEPTED: Mapping[str, frozenset[str]] = {
     "ENABLE_IMDS_ONLY_MODE": _FALSE,
     "DISABLE_LEAKED_ENI_CLEANUP": _TRUE,
     "MANAGE_UNTAGGED_ENI": _TRUE,
-    "ENABLE_SUBNET_DISCOVERY": _TRUE | _FALSE,  # no subnet of a lab is tagged for it: the node's own is used either way
     "ENABLE_POD_ENI": _FALSE,
     "POD_SECURITY_GROUP_ENFORCING_MODE": frozenset({"strict", "standard"}),  # only matters with ENABLE_POD_ENI
     "DISABLE_TCP_EARLY_DEMUX": _FALSE,
@@ -108,6 +107,8 @@ class Settings:
     pod_mtu_bytes: int = MAX_MTU_BYTES
     cluster_name: str = ""
     additional_tags: Mapping[str, str] = field(default_factory=dict)
+    subnet_discovery: bool = True
+    """A subnet without free addresses: True = ask for a new ENI, False (and in release 1.6) = ask nothing for 120 s."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], dialect: Dialect) -> Settings:
@@ -127,6 +128,7 @@ class Settings:
             veth_prefix=_veth_prefix(env.get("AWS_VPC_K8S_CNI_VETHPREFIX", "")), eni_mtu_bytes=eni_mtu,
             pod_mtu_bytes=_mtu(env.get("POD_MTU", ""), eni_mtu), cluster_name=env.get("CLUSTER_NAME", ""),
             additional_tags=_tags(env.get("ADDITIONAL_ENI_TAGS", "")),
+            subnet_discovery=dialect != "1.6" and _flag(env, "ENABLE_SUBNET_DISCOVERY", True),
         )
 
 

@@ -1,0 +1,59 @@
+"""The kernel side of secondary ENIs: wired when they come, forgotten as the VPC CNI forgets them. Source: docs/sources.md#ipamd-node"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labnet.errors import IpamError, KernelError
+from labnet.ipamd.cloud import AttachedEni
+from labnet.ipamd.routes import EniWiring, eni_slice, plan_eni
+from labnet.ipamd.settings import Settings
+from labnet.model.names import eni_link
+from labnet.model.netstate import Rule, Slice
+from labnet.ports import Clock, Slices
+
+LINK_TRIES = 5
+LINK_DELAY_S = 3.0
+SETUP_DELAY_S = 10.0
+
+
+class EniSetup:
+    """Wires ENIs in one node's namespace; `host_links` says which links there are."""
+
+    def __init__(self, netns: str, settings: Settings, slices: Slices, clock: Clock, host_links: Callable[[], set[str]]) -> None:
+        self._netns, self._settings, self._slices, self._clock, self._host_links = netns, settings, slices, clock, host_links
+
+    async def attached(self, eni: AttachedEni, tries: int = 1) -> None:
+        """Set an ENI up, `tries` times 10 s apart. Errors: IpamError when its link does not come, at once; KernelError."""
+        await self._wait_for_link(eni_link(eni.device_index), eni.mac)
+        wiring = EniWiring(eni.id, eni.device_index, eni.primary_ip, eni.subnet_cidr, self._settings.eni_mtu_bytes)
+        for turn in range(tries):
+            try:
+                self._slices.set([(self._netns, plan_eni(self._settings, wiring))])
+                return
+            except KernelError:
+                if turn == tries - 1:
+                    raise
+            await self._clock.sleep(SETUP_DELAY_S)
+
+    async def _wait_for_link(self, link: str, mac: str) -> None:
+        for turn in range(LINK_TRIES):
+            if link in self._host_links():
+                return
+            if turn < LINK_TRIES - 1:
+                await self._clock.sleep(LINK_DELAY_S)
+        raise IpamError(f"setupENINetwork: failed to find the link which uses MAC address {mac}")
+
+    def detached(self, eni_id: str) -> None:
+        """The ENI went on purpose: its rules by source go; link, address and routes went with the link. Errors: KernelError."""
+        name = eni_slice(eni_id)
+        standing = self._slices.claimed(self._netns, name)
+        if standing is None:
+            return
+        rules = tuple(item for item in standing.objects if isinstance(item, Rule))
+        self._slices.assume(self._netns, Slice(name, rules))
+        self._slices.set([(self._netns, Slice(name))])
+
+    def vanished(self, eni_id: str) -> None:
+        """The ENI is gone unasked: as with the VPC CNI, its rules stay and point to an empty table."""
+        self._slices.assume(self._netns, Slice(eni_slice(eni_id)))
