@@ -32,9 +32,12 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="lnb") as run_dir:
         environ = {**os.environ, "LABNET_RUN_DIR": run_dir, "NO_COLOR": "1"}
-        rows += cold_up(environ)
-        rows += many_pods(environ, options.pods, options.nodes)
-        rows += cni_carriers(environ)
+        try:
+            rows += cold_up(environ)
+            rows += many_pods(environ, options.pods, options.nodes)
+            rows += cni_carriers(environ)
+        finally:
+            subprocess.run([str(LABNET), "down", "--all"], env=environ, check=False, capture_output=True)
     if options.json:
         print(json.dumps(rows, indent=2))
     else:

@@ -26,7 +26,7 @@ class CodecError(LabnetError):
 def to_document(value: Any) -> Any:
     """A model value as JSON data; dataclasses with a tag as their `kind` says or their class name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        document = {"kind": _tag(type(value))}
+        document = {} if _has_own_kind(type(value)) else {"kind": _tag(type(value))}
         for field in _fields(type(value)):
             document[field.name] = to_document(getattr(value, field.name))
         return document
@@ -54,6 +54,11 @@ def decode(document: Any, cls: type[T]) -> T:
 def _tag(cls: type) -> str:
     said = cls.__dict__.get("kind")
     return said if isinstance(said, str) else cls.__name__
+
+
+def _has_own_kind(cls: type) -> bool:
+    """Has a class a field of that name? Then its documents carry no tag, and it can be no member of a union."""
+    return any(field.name == "kind" for field in _fields(cls))
 
 
 @lru_cache(maxsize=256)
@@ -128,7 +133,7 @@ def _decode_union(document: Any, options: tuple[Any, ...], where: str) -> Any:
 def _decode_class(document: Any, cls: type, where: str) -> Any:
     if not isinstance(document, Mapping):
         raise CodecError(f"{where or cls.__name__}: {document!r} is no object")
-    if document.get("kind", _tag(cls)) != _tag(cls):
+    if not _has_own_kind(cls) and document.get("kind", _tag(cls)) != _tag(cls):
         raise CodecError(f"{where or cls.__name__}: kind {document['kind']!r} is not {_tag(cls)}")
     names = {field.name for field in _fields(cls)}
     for key in document:
