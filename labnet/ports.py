@@ -108,6 +108,9 @@ class Kernel(Protocol):
     def exists(self, netns: str) -> bool:
         """Is there a namespace of that name that this door may touch?"""
 
+    def links(self, netns: str) -> frozenset[str]:
+        """The names of a namespace's links, as they are now. Errors: KernelError."""
+
     def adopt(self, descriptor: int) -> str:
         """The name for an opened namespace: a known one's own, else a new one that stays valid until `remove_netns`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
@@ -18,6 +19,7 @@ from labnet.model.netstate import Addr, KernelObject, Link, LinkUp, Neigh, Route
 
 ANSWER_S = 2.0
 SILENCE_S = 0.25
+SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
 HOST_MAC = "02:aa:00:00:00:01"
 POD_MAC = "02:aa:00:00:00:02"
 
@@ -31,6 +33,23 @@ class Icmp:
     type: int
     code: int
     mtu: int = 0
+
+
+def settle(kernel: LinuxKernel) -> None:
+    """Wait until every link that is up runs: the kernel's link watch, a task of its own, starts a veth's queue some milliseconds
+    after its peer came up, and what is sent before is lost.
+    """
+    deadline = time.monotonic() + ANSWER_S
+    waiting = [(netns, link) for netns in kernel.known for link in kernel.links(netns)]
+    while waiting and time.monotonic() < deadline:
+        waiting = [(netns, link) for netns, link in waiting if _starts(kernel, netns, link)]
+
+
+def _starts(kernel: LinuxKernel, netns: str, link: str) -> bool:
+    with kernel.open_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sH14x", link.encode(), 0))
+    flags = struct.unpack("16xH14x", answer)[0]
+    return bool(flags & IFF_UP) and not flags & IFF_RUNNING
 
 
 class World:
@@ -55,6 +74,7 @@ class World:
     def go(self, cloud: CloudState) -> None:
         self.fabric(self.cloud, cloud)
         self.cloud = cloud
+        settle(self.kernel)
 
     def close(self) -> None:
         for sock in self.open:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labnet.ec2.rules.shapes import private_dns, public_dns, zone_id
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from labnet.ec2.service import Ec2Service
 
 MIN_TTL_S, MAX_TTL_S = 1, 21_600
-Tree = Mapping[str, "str | Tree | Callable[[], str]"]
+Tree = Mapping[str, "str | Tree | Callable[[], Tree]"]
+"""A directory: texts, directories, and directories that are made when somebody looks into them."""
 
 
 class InProcessImds:
@@ -54,7 +56,7 @@ def metadata(state: CloudState, instance_id: str, path: str) -> str:
 
 
 def _is_directory(item: object) -> bool:
-    return isinstance(item, Mapping)
+    return not isinstance(item, str)
 
 
 def who_has(state: CloudState, vpc_id: str, address: str) -> str | None:
@@ -71,8 +73,8 @@ def _carries(eni: Eni, address: str) -> bool:
 
 def _tree(state: CloudState, instance: Instance) -> Tree:
     return {
-        "meta-data": _meta_data(state, instance),
-        "dynamic": {"instance-identity": {"document": _identity(state, instance)}},
+        "meta-data": partial(_meta_data, state, instance),
+        "dynamic": {"instance-identity": lambda: {"document": _identity(state, instance)}},
     }
 
 
@@ -83,10 +85,10 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     dns = private_dns(state, primary.primary)
     zone = instance.availability_zone
     groups = "\n".join(state.security_groups[one].name for one in primary.security_groups)
-    out: dict[str, str | Tree | Callable[[], str]] = {
+    out: dict[str, str | Tree | Callable[[], Tree]] = {
         "ami-id": instance.image_id, "ami-launch-index": "0", "hostname": dns, "instance-action": "none", "instance-id": instance.id,
         "instance-life-cycle": "on-demand", "instance-type": instance.instance_type, "local-hostname": dns, "local-ipv4": primary.primary,
-        "mac": primary.mac, "network": {"interfaces": {"macs": {eni.mac: _interface(state, eni) for eni in enis}}},
+        "mac": primary.mac, "network": {"interfaces": {"macs": {eni.mac: partial(_interface, state, eni) for eni in enis}}},
         "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region},
         "profile": "default-hvm",
     }
@@ -102,7 +104,7 @@ def _interface(state: CloudState, eni: Eni) -> Tree:
     assert eni.attachment is not None
     subnet, vpc = state.subnets[eni.subnet_id], state.vpcs[eni.vpc_id]
     public = [item for item in eni.addresses if item.public]
-    out: dict[str, str | Tree | Callable[[], str]] = {"device-number": str(eni.attachment.device_index), "interface-id": eni.id}
+    out: dict[str, str | Tree | Callable[[], Tree]] = {"device-number": str(eni.attachment.device_index), "interface-id": eni.id}
     if public:
         out["ipv4-associations"] = {str(item.public): item.address for item in public}
     if eni.prefixes:

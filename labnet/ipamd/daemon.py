@@ -48,7 +48,7 @@ class Ipamd:
 
     def __init__(
         self, identity: NodeIdentity, *, ec2: Ec2Api, imds: Imds, slices: Slices, clock: Clock, events: Events, settings: Settings,
-        backend: Backend, checkpoint_path: Path | None, max_pods: int, host_links: Callable[[], set[str]],
+        backend: Backend, checkpoint_path: Path | None, max_pods: int, host_links: Callable[[], frozenset[str]],
     ) -> None:
         self._identity, self._slices, self._clock, self._events, self._settings = identity, slices, clock, events, settings
         self._backend, self._max_pods = backend, max_pods

@@ -20,7 +20,7 @@ SETUP_DELAY_S = 10.0
 class EniSetup:
     """Wires ENIs in one node's namespace; `host_links` says which links there are."""
 
-    def __init__(self, netns: str, settings: Settings, slices: Slices, clock: Clock, host_links: Callable[[], set[str]]) -> None:
+    def __init__(self, netns: str, settings: Settings, slices: Slices, clock: Clock, host_links: Callable[[], frozenset[str]]) -> None:
         self._netns, self._settings, self._slices, self._clock, self._host_links = netns, settings, slices, clock, host_links
 
     async def attached(self, eni: AttachedEni, tries: int = 1) -> None:

@@ -175,6 +175,12 @@ class LinuxKernel:
                 notes.append(f"not undone: {error}")
         return notes
 
+    def links(self, netns: str) -> frozenset[str]:
+        """The names of a namespace's links. Errors: KernelError."""
+        with self._work() as visit:
+            self._writer.read_links(visit, netns)
+        return frozenset(self._writer.book.names(netns).values())
+
     def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
         """Read a namespace back, packet filters included. Errors: KernelError, OwnershipError."""
         from labnet.kernel import iptables, nft

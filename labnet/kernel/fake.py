@@ -187,6 +187,10 @@ class FakeKernel:
             peers.pop(far, None)
             spaces[far[0]].take(Link(far[1]))
 
+    def links(self, netns: str) -> frozenset[str]:
+        """The names of a namespace's links."""
+        return frozenset(item.name for item in self._get("links", netns).listed() if isinstance(item, Link))
+
     def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
         """Everything of a namespace; of the sysctls asked for those that were ever written."""
         held = self._get("observe", netns)

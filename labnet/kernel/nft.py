@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from labnet.errors import KernelError
 from labnet.kernel import command, nft_observe
@@ -35,36 +36,47 @@ def apply(fd: int, netns: str, changes: Sequence[Change]) -> None:
     """Make changes to tables, port chains and elements; all or nothing. Errors: KernelError."""
     loaded: list[Change] = []
     try:
-        run: list[Change] = []
-        for change in changes:
-            if isinstance(change.object, NftTable) and change.op != "remove":
-                _transact(fd, netns, run)
-                run = []
-                _load(fd, netns, change.object)
-                loaded.append(change)
+        for whole, group in groupby(changes, key=_is_loaded):
+            run = list(group)
+            if whole:
+                _load(fd, netns, run)
+                loaded += run
             else:
-                run.append(change)
-        _transact(fd, netns, run)
+                _transact(fd, netns, run)
     except KernelError:
         for change in reversed(loaded):
             _unload(fd, netns, change)
         raise
 
 
-def _load(fd: int, netns: str, table: NftTable) -> None:
-    """Load a table in one transaction of the program, in place of one of its name."""
-    name = f"{table.family} {table.name}"
-    script = f"table {name} {{}}\ndelete table {name}\ntable {name} {{\n{table.body}\n}}\n"
+def _is_loaded(change: Change) -> bool:
+    return isinstance(change.object, NftTable) and change.op != "remove"
+
+
+def _load(fd: int, netns: str, changes: Sequence[Change]) -> None:
+    """Load tables in one transaction of the program. One that is to be new must not be there: what has its name is not ours."""
+    script = "".join(_script(change) for change in changes)
     done = command.run(fd, netns, ["nft", "-f", "-"], script)
     if done.exit_code:
-        raise KernelError("nft -f", netns, f"table {name}", errno.EINVAL, done.stderr.strip() or "refused")
+        said = done.stderr.strip() or "refused"
+        names = ", ".join(change.text.splitlines()[0].rstrip(" {") for change in changes)
+        raise KernelError("nft -f", netns, names, errno.EEXIST if "File exists" in said else errno.EINVAL, said)
+
+
+def _script(change: Change) -> str:
+    """A replaced table is deleted first, in the same transaction; the wait that the kernel then has costs 20 ms."""
+    table = change.object
+    assert isinstance(table, NftTable)
+    name = f"{table.family} {table.name}"
+    first = f"create table {name}\n" if change.op == "add" else f"table {name} {{}}\ndelete table {name}\n"
+    return f"{first}table {name} {{\n{table.body}\n}}\n"
 
 
 def _unload(fd: int, netns: str, change: Change) -> None:
     table = change.object
     assert isinstance(table, NftTable)
     if change.op == "replace" and isinstance(change.before, NftTable):
-        _load(fd, netns, change.before)
+        _load(fd, netns, [Change("replace", change.before, table)])
     else:
         _transact(fd, netns, [Change("remove", table)])
 

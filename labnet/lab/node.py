@@ -23,7 +23,7 @@ from labnet.lab.status import Pool
 from labnet.lab.workload import Workloads
 from labnet.model import names
 from labnet.model.cluster import PodView
-from labnet.model.netstate import Backend, Link
+from labnet.model.netstate import Backend
 from labnet.model.scenario import CniSpec, NodeSpec
 from labnet.ports import Clock, Kernel, Slices
 
@@ -101,8 +101,8 @@ class NodeAgent:
             checkpoint_path=parts.host.checkpoint(self._node.name), max_pods=max_pods, host_links=self._host_links,
         )
 
-    def _host_links(self) -> set[str]:
-        return {link.name for link in self._parts.kernel.observe(self.netns).all(Link)}
+    def _host_links(self) -> frozenset[str]:
+        return self._parts.kernel.links(self.netns)
 
     def _make_kubelet(self, instance_id: str, always_exec: bool) -> Kubelet:
         parts = self._parts
@@ -127,8 +127,6 @@ class NodeAgent:
             self._parts.workloads.stop(pod.key)
 
 
-def choose_backend(node: NodeSpec, kernel: Kernel, netns: str) -> Backend:
-    """The iptables back end of a node: what the scenario says, else the machine's own default."""
-    if node.iptables != "auto":
-        return node.iptables
+def detect_backend(kernel: Kernel, netns: str) -> Backend:
+    """The iptables back end that this machine's own program stands for."""
     return iptables.detect(lambda command: kernel.run(netns, command))

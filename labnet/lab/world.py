@@ -23,7 +23,7 @@ from labnet.lab.cloud_setup import CloudIds
 from labnet.lab.events import LabEvents
 from labnet.lab.host import Host, NoHost
 from labnet.lab.imds import serve_imds
-from labnet.lab.node import NodeAgent, NodeParts, choose_backend
+from labnet.lab.node import NodeAgent, NodeParts, detect_backend
 from labnet.lab.status import Facts, status
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
@@ -61,6 +61,7 @@ class World:
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
         self.state = "starting"
         self._ids = CloudIds()
+        self._machine_backend: Backend | None = None
         self._imds: list[ImdsServer] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._api = self.ec2.client("labnet")
@@ -133,9 +134,13 @@ class World:
 
     def _backend(self, node: NodeSpec) -> Backend:
         """A plan runs no program, so it takes the back end that nearly every machine has."""
-        if self.workloads is None:
-            return "nft" if node.iptables == "auto" else node.iptables
-        return choose_backend(node, self.kernel, names.node_netns(self.lab, node.name))
+        if self.workloads is None and node.iptables == "auto":
+            return "nft"
+        if node.iptables != "auto":
+            return node.iptables
+        if self._machine_backend is None:  # every node has this machine's programs
+            self._machine_backend = detect_backend(self.kernel, names.node_netns(self.lab, node.name))
+        return self._machine_backend
 
     # ---- change -----------------------------------------------------------------------------------------------------------
 
