@@ -70,8 +70,14 @@ def _in_thread(work: Callable[[], int]) -> int:
 
 _TRIALS: tuple[tuple[str, str, str, bool], ...] = (
     ("veth", "ip link add lnta type veth peer name lntb", "every pod and ENI", True),
-    ("netdev ingress hook", "nft 'table netdev t { chain c { type filter hook ingress device lnta priority 0; }; }'", "layer 2 of the VPC", True),
-    ("netdev egress hook", "nft 'table netdev t { chain e { type filter hook egress device lnta priority 0; }; }'", "MACs of the VPC", True),
+    (
+        "netdev ingress hook", "nft 'table netdev t { chain c { type filter hook ingress device lnta priority 0; }; }'",
+        "layer 2 of the VPC", True,
+    ),
+    (
+        "netdev egress hook", "nft 'table netdev t { chain e { type filter hook egress device lnta priority 0; }; }'",
+        "MACs of the VPC", True,
+    ),
     (
         "sets of ranges", "nft 'table ip t { set s { type mark . inet_proto . inet_service . ipv4_addr; flags interval; }; }'",
         "security groups", True,
@@ -81,7 +87,8 @@ _TRIALS: tuple[tuple[str, str, str, bool], ...] = (
         "security groups", True,
     ),
     (
-        "nat maps", "nft 'table ip t { map m { type ipv4_addr : ipv4_addr; }; chain n { type nat hook prerouting priority -100; dnat to ip daddr map @m; }; }'",
+        "nat maps", "nft 'table ip t { map m { type ipv4_addr : ipv4_addr; }; "
+        "chain n { type nat hook prerouting priority -100; dnat to ip daddr map @m; }; }'",
         "internet gateway", True,
     ),
     ("TTL target", "iptables-nft -t mangle -A PREROUTING -m ttl --ttl-lt 255 -j TTL --ttl-inc 1", "the VPC is no hop", True),
@@ -140,7 +147,8 @@ def _trials() -> list[Finding]:
 def _limits() -> list[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough_files = hard >= FILES
-    found = [Finding("open files", enough_files, f"{soft}, at most {hard}", "" if enough_files else "ulimit -n 20000 for large labs", needed=False)]
+    hint = "" if enough_files else "ulimit -n 20000 for large labs"
+    found = [Finding("open files", enough_files, f"{soft}, at most {hard}", hint, needed=False)]
     neighbours = _number("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
     if neighbours is not None:
         enough = neighbours > STOCK_GC_THRESH3

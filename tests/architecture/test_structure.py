@@ -24,7 +24,8 @@ PURE = (
     "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "lab/targets.py", "lab/paths.py", "lab/status.py",
 )
 IMPURE_MODULES = {
-    "pyroute2", "scapy", "click", "mininet", "subprocess", "socket", "threading", "time", "random", "os", "asyncio", "sqlite3", "shutil", "tempfile",
+    "pyroute2", "scapy", "click", "mininet", "subprocess", "socket", "threading", "time", "random", "os", "asyncio", "sqlite3", "shutil",
+    "tempfile",
 }
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "base", "manager", "wrapper", "data", "info"}

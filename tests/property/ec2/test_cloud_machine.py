@@ -74,7 +74,8 @@ class CloudMachine(RuleBasedStateMachine):
     @rule(number=NUMBER, node=NUMBER, index=st.integers(0, 4), card=st.integers(0, 4))
     def attach(self, number: int, node: int, index: int, card: int) -> None:
         self.tried(
-            "AttachNetworkInterface", NetworkInterfaceId=self.eni(number), InstanceId=self.instance(node), DeviceIndex=index, NetworkCardIndex=card
+            "AttachNetworkInterface", NetworkInterfaceId=self.eni(number), InstanceId=self.instance(node), DeviceIndex=index,
+            NetworkCardIndex=card
         )
 
     @rule(number=NUMBER)

@@ -51,7 +51,9 @@ def test_attach_limit_holds_for_each_network_card(cloud: Cloud, subnet: str) -> 
     cloud.attach(cloud.interface(subnet), node, 1, NetworkCardIndex=0)
     cloud.attach(cloud.interface(subnet), node, 1, NetworkCardIndex=1)
     one = cloud.interface(subnet)
-    cloud.refused("AttachmentLimitExceeded", "AttachNetworkInterface", NetworkInterfaceId=one, InstanceId=node, DeviceIndex=2, NetworkCardIndex=0)
+    cloud.refused(
+        "AttachmentLimitExceeded", "AttachNetworkInterface", NetworkInterfaceId=one, InstanceId=node, DeviceIndex=2, NetworkCardIndex=0,
+    )
     said = cloud.refused(
         "InvalidParameterValue", "AttachNetworkInterface", NetworkInterfaceId=one, InstanceId=node, DeviceIndex=2, NetworkCardIndex=32
     )
@@ -184,7 +186,9 @@ def test_reassignment_moves_a_secondary_address_and_never_a_primary_one(cloud: C
     assert addresses(cloud, one) == [primary, staying]
     assert addresses(cloud, other)[1:] == [moving]
     assert cloud.free(subnet) == free
-    cloud.refused("InvalidIPAddress.InUse", "AssignPrivateIpAddresses", NetworkInterfaceId=other, PrivateIpAddresses=[primary], AllowReassignment=True)
+    cloud.refused(
+        "InvalidIPAddress.InUse", "AssignPrivateIpAddresses", NetworkInterfaceId=other, PrivateIpAddresses=[primary], AllowReassignment=True,
+    )
 
 
 def test_assigning_an_address_that_the_eni_has_already(cloud: Cloud, subnet: str) -> None:
@@ -198,7 +202,7 @@ def test_assigning_an_address_that_the_eni_has_already(cloud: Cloud, subnet: str
 def test_zero_and_negative_counts(cloud: Cloud, subnet: str) -> None:
     eni = cloud.interface(subnet)
     for count in (0, -1):
-        with pytest.raises(Exception, match="count|must be given"):
+        with pytest.raises(Exception, match=r"count|must be given"):
             cloud.call("AssignPrivateIpAddresses", NetworkInterfaceId=eni, SecondaryPrivateIpAddressCount=count)
     cloud.refused("InvalidParameterValue", "CreateNetworkInterface", SubnetId=subnet, SecondaryPrivateIpAddressCount=-1)
     cloud.refused("InvalidParameterValue", "CreateNetworkInterface", SubnetId=subnet, Ipv4PrefixCount=-1)
@@ -214,7 +218,9 @@ def test_creating_with_addresses_prefixes_groups_and_tags(cloud: Cloud, subnet: 
     assert answer["Ipv4Prefixes"] == [{"Ipv4Prefix": "10.10.0.16/28"}]
     assert answer["Groups"][0]["GroupName"] == "default"
     assert answer["Status"] == "available"
-    again = cloud.call("CreateNetworkInterface", SubnetId=subnet, Description="aws-K8S-i-1", Ipv4PrefixCount=1, TagSpecifications=tags, ClientToken="t")
+    again = cloud.call(
+        "CreateNetworkInterface", SubnetId=subnet, Description="aws-K8S-i-1", Ipv4PrefixCount=1, TagSpecifications=tags, ClientToken="t",
+    )
     assert again["NetworkInterface"]["NetworkInterfaceId"] == answer["NetworkInterfaceId"]
     assert len(cloud.state.enis) == 1
 
@@ -244,7 +250,9 @@ def test_malformed_and_unknown_ids(cloud: Cloud, subnet: str) -> None:
     assert said == 'Invalid id: "x" (expecting "eni-...")'
     said = cloud.refused("InvalidNetworkInterfaceId.Malformed", "DescribeNetworkInterfaces", NetworkInterfaceIds=["x"])
     missing = "eni-0123456789abcdef0"
-    said = cloud.refused("InvalidNetworkInterfaceID.NotFound", "DescribeNetworkInterfaces", NetworkInterfaceIds=[missing, "eni-11111111111111111"])
+    said = cloud.refused(
+        "InvalidNetworkInterfaceID.NotFound", "DescribeNetworkInterfaces", NetworkInterfaceIds=[missing, "eni-11111111111111111"],
+    )
     assert said == f"The networkInterface ID '{missing}' does not exist"
     said = cloud.refused("InvalidSubnetID.NotFound", "CreateNetworkInterface", SubnetId="subnet-0123456789abcdef0")
     assert said == "The subnet ID 'subnet-0123456789abcdef0' does not exist"

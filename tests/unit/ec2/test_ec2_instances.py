@@ -41,10 +41,14 @@ def test_the_caller_chooses_about_the_public_address(cloud: Cloud, subnet: str) 
     given = cloud.call("RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": True}])
     assert given["Instances"][0]["PublicIpAddress"] == "203.0.113.1"
     cloud.call("ModifySubnetAttribute", SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
-    without = cloud.call("RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": False}])
+    without = cloud.call(
+        "RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": False}],
+    )
     assert "PublicIpAddress" not in without["Instances"][0]
     cloud.refused("InvalidParameterCombination", "RunInstances", **params, SubnetId=subnet, NetworkInterfaces=[{"DeviceIndex": 0}])
-    cloud.refused("UnknownParameter", "RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "Ipv6AddressCount": 1}])
+    cloud.refused(
+        "UnknownParameter", "RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "Ipv6AddressCount": 1}],
+    )
 
 
 def test_launching_with_an_existing_eni(cloud: Cloud, subnet: str) -> None:
@@ -54,7 +58,9 @@ def test_launching_with_an_existing_eni(cloud: Cloud, subnet: str) -> None:
     made = cloud.call("RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "NetworkInterfaceId": eni, "DeleteOnTermination": False}])
     node = made["Instances"][0]["InstanceId"]
     assert cloud.primary(node).id == eni
-    said = cloud.refused("InvalidNetworkInterface.InUse", "RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "NetworkInterfaceId": eni}])
+    said = cloud.refused(
+        "InvalidNetworkInterface.InUse", "RunInstances", **params, NetworkInterfaces=[{"DeviceIndex": 0, "NetworkInterfaceId": eni}],
+    )
     assert said == f"Interface: [{eni}] in use."
     cloud.call("TerminateInstances", InstanceIds=[node])
     assert cloud.state.enis[eni].attachment is None

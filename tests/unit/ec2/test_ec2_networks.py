@@ -225,7 +225,8 @@ def test_ids_are_never_used_again(cloud: Cloud) -> None:
     seen: set[str] = set()
     for _ in range(3):
         subnet = cloud.call(
-            "CreateSubnet", VpcId=vpc, CidrBlock="10.10.0.0/24", TagSpecifications=[{"ResourceType": "subnet", "Tags": [{"Key": "Name", "Value": "a"}]}]
+            "CreateSubnet", VpcId=vpc, CidrBlock="10.10.0.0/24", TagSpecifications=[{"ResourceType": "subnet", "Tags": [{"Key": "Name",
+            "Value": "a"}]}]
         )["Subnet"]["SubnetId"]
         cloud.call("DeleteSubnet", SubnetId=subnet)
         assert subnet not in seen

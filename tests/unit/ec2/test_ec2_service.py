@@ -103,7 +103,8 @@ def test_the_ledger_knows_every_call() -> None:
         asyncio.run(api.call("Frobnicate", {}))
     rows = kernel.store.read("ec2-calls")[-3:]
     assert [(row["caller"], row["action"], row["result"]) for row in rows] == [
-        ("node1", "DescribeSubnets", "OK"), ("node1", "CreateNetworkInterface", "InvalidSubnetID.NotFound"), ("node1", "Frobnicate", "InvalidAction"),
+        ("node1", "DescribeSubnets", "OK"), ("node1", "CreateNetworkInterface", "InvalidSubnetID.NotFound"), ("node1", "Frobnicate",
+        "InvalidAction"),
     ]
     assert rows[0]["time"] == 1_700_000_000.0
     assert len({row["digest"] for row in rows}) == 3

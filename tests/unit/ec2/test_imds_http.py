@@ -135,7 +135,8 @@ def test_what_a_token_request_must_not_be() -> None:
 
 def test_unknown_paths_are_real_404s() -> None:
     async def work(place: Place) -> None:
-        for path in ("/latest/meta-data/nothing", "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:00", "/2099-01-01/meta-data", "/etc/passwd",
+        for path in ("/latest/meta-data/nothing", "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:00", "/2099-01-01/meta-data",
+        "/etc/passwd",
                      "/latest/meta-data/../../etc/passwd", "/latest/meta-data/mac/x", "/latest/user-data"):
             assert (await place.ask(get(path)))[0] == 404, path
 

@@ -21,7 +21,9 @@ def test_a_whole_scenario_survives_the_wire(name: str) -> None:
 
 
 def test_changes_of_every_kind_survive_the_wire() -> None:
-    objects = (Rule(512, 254, dst="10.10.0.5/32"), Route("default", dev="eth0", via="10.10.0.1"), LinkUp("eth0"), NftTable("ip", "t", "chain c {}"))
+    objects = (
+        Rule(512, 254, dst="10.10.0.5/32"), Route("default", dev="eth0", via="10.10.0.1"), LinkUp("eth0"), NftTable("ip", "t", "chain c {}"),
+    )
     part = Slice("cni:x", objects)
     assert codec.decode(json.loads(json.dumps(codec.to_document(part))), Slice) == part
     change = Change("add", objects[0])
