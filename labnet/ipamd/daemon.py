@@ -58,7 +58,7 @@ class Ipamd:
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
-        self._vpc_cidrs: tuple[str, ...] = ()
+        self._planned_cidrs: tuple[str, ...] = ()
         self._groups: dict[str, tuple[str, ...]] = {}
         self._refreshed_at_s = float("-inf")
 
@@ -141,14 +141,14 @@ class Ipamd:
                 self._datastore.forget(key)
                 raise
         try:
-            self._vpc_cidrs = await self._cloud.vpc_cidrs(self._known.primary_mac)
+            cidrs = await self._cloud.vpc_cidrs(self._known.primary_mac)
         except ImdsError as error:
             raise IpamError(f"the VPC's blocks cannot be read: {error.message}") from error
         entry = self._entry(assignment.eni_id)
         excluded = () if self._settings.external_snat else self._settings.exclude_snat_cidrs
         return AddNetworkReply(
             success=True, allocations=(IpAllocation(assignment.address, entry.device_index, entry.table),),
-            use_external_snat=self._settings.external_snat, vpc_v4_cidrs=(*self._vpc_cidrs, *excluded),
+            use_external_snat=self._settings.external_snat, vpc_v4_cidrs=(*cidrs, *excluded),
         )
 
     async def del_network(self, request: DelNetworkRequest) -> DelNetworkReply:
@@ -207,10 +207,10 @@ class Ipamd:
     async def _set_up_node(self, facts: NodeFacts) -> None:
         """The node's own slice, anew when the VPC has other blocks than before."""
         cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
-        if cidrs == self._vpc_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
+        if cidrs == self._planned_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
             return
         self._slices.set([(self._identity.netns, plan_node(self._settings, self._backend, facts.primary_ip, cidrs))])
-        self._vpc_cidrs = cidrs
+        self._planned_cidrs = cidrs
 
     async def _managed(self) -> list[AttachedEni]:
         listed = await self._cloud.tagged(await self._cloud.attached())

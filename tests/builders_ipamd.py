@@ -1,0 +1,165 @@
+"""One node with its daemon: the real EC2 rules and metadata, the in-memory kernel, and the clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from labnet.ec2 import limits
+from labnet.ec2.imds import InProcessImds
+from labnet.ec2.service import Ec2Service
+from labnet.errors import Ec2Error
+from labnet.ipamd.daemon import Ipamd, NodeIdentity
+from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest
+from labnet.ipamd.settings import Dialect, Settings
+from labnet.kernel.fake import FakeKernel
+from labnet.kernel.slices import SliceBook
+from labnet.lab.store import MemoryStore
+from labnet.model.cloud import CloudState
+from labnet.model.names import eni_link
+from labnet.model.netstate import Change, Link, Rule, VethPeer
+from labnet.ports import Ec2Api
+from labnet.sim.clock import LabClock, new_event_loop
+
+NODE, VPC = "t-node1", "t-vpc"
+START_S = 1_700_000_000.0
+
+
+class Refusing:
+    """An Ec2Api that refuses some actions: action → the error, raised that many times (None = always)."""
+
+    def __init__(self, real: Ec2Api) -> None:
+        self._real = real
+        self.refusals: dict[str, tuple[Ec2Error, int | None]] = {}
+
+    async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        error, left = self.refusals.get(action, (None, 0))
+        if error is not None and left != 0:
+            self.refusals[action] = (error, None if left is None else left - 1)
+            raise error
+        return await self._real.call(action, params)
+
+
+class Events:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def record(self, object: str, reason: str, message: str) -> None:  # noqa: A002
+        self.told.append((reason, message))
+
+    def reasons(self) -> list[str]:
+        return [reason for reason, _message in self.told]
+
+
+class Node:
+    """A node of one type in one subnet, and how to drive its daemon."""
+
+    def __init__(
+        self, kind: str = "t3.small", env: Mapping[str, str] | None = None, *, dialect: Dialect = "1.23", subnet: str = "10.10.0.0/24",
+        checkpoint: Path | None = None, max_pods: int | None = None,
+    ) -> None:
+        self.clock = LabClock(start_s=START_S)
+        self.loop = new_event_loop(self.clock)
+        self.kernel, self.events, self.ledger = FakeKernel(), Events(), MemoryStore()
+        self.book = SliceBook(self.kernel)
+        self.kernel.create_netns([NODE, VPC])
+        self.links = True
+        self.ec2 = Ec2Service(CloudState(lab="t", seed=7), limits.load(), self.clock, self.ledger, self._plug)
+        self.vpc = self.aws("CreateVpc", CidrBlock="10.10.0.0/16")["Vpc"]["VpcId"]
+        zone = "us-west-2a"
+        self.subnet = self.aws("CreateSubnet", VpcId=self.vpc, CidrBlock=subnet, AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        made = self.aws("RunInstances", ImageId="ami-0123456789abcdef0", InstanceType=kind, MinCount=1, MaxCount=1, SubnetId=self.subnet)
+        self.instance = made["Instances"][0]["InstanceId"]
+        self.settings = Settings.from_env(env or {}, dialect)
+        self.api = Refusing(self.ec2.client("node1"))
+        self.checkpoint, self.max_pods = checkpoint, max_pods or limits.load()[kind].max_pods
+        self.ipamd = self.daemon()
+        self.running: asyncio.Task[None] | None = None
+
+    def daemon(self) -> Ipamd:
+        return Ipamd(
+            NodeIdentity("t", "node1", NODE, self.instance), ec2=self.api, imds=InProcessImds(self.ec2, self.instance), slices=self.book,
+            clock=self.clock, events=self.events, settings=self.settings, backend="nft", checkpoint_path=self.checkpoint,
+            max_pods=self.max_pods, host_links=lambda: self.kernel.links(NODE),
+        )
+
+    def _plug(self, old: CloudState, new: CloudState) -> None:
+        """Attached ENIs are links of the node, as the fabric makes them."""
+        wanted = {eni_link(eni.attachment.device_index): eni.mac for eni in new.enis.values() if eni.attachment is not None}
+        present = {name for name in self.kernel.links(NODE) if name.startswith("eth")}
+        changes = [Change("add", Link(name, mac, peer=VethPeer(VPC, f"p-{name}"))) for name,
+        mac in wanted.items() if name not in present and self.links]
+        changes += [Change("remove", Link(name)) for name in present - set(wanted)]
+        if changes:
+            self.kernel.apply([(NODE, tuple(changes))])
+
+    # ---- driving ----------------------------------------------------------------------------------------------------------
+
+    def do(self, main: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(main)
+
+    def start(self) -> Node:
+        self.do(self.ipamd.start())
+        self.running = self.loop.create_task(self.ipamd.run())
+        return self
+
+    def wait(self, seconds: float) -> Node:
+        self.do(self.clock.sleep(seconds))
+        return self
+
+    def close(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+            self.do(asyncio.wait({self.running}))
+        self.loop.close()
+
+    def add(self, pod: str = "pod1", **more: str) -> AddNetworkReply:
+        words = {"container_id": f"c-{pod}", "if_name": "eth0", "network_name": "aws-cni", **more}
+        request = AddNetworkRequest(pod_name=pod, pod_namespace="default", infra_container_id=f"c-{pod}", netns="/run/netns/x", **words)
+        reply: AddNetworkReply = self.do(self.ipamd.add_network(request))
+        return reply
+
+    def pods(self, count: int) -> list[str]:
+        """That many pods, each as soon as there is an address; their addresses."""
+        out = []
+        for number in range(count):
+            for _ in range(12):
+                reply = self.add(f"pod{number}")
+                if reply.success:
+                    out.append(reply.allocations[0].ipv4_addr)
+                    break
+                self.wait(5)
+            else:
+                raise AssertionError(f"no address for pod{number}")
+        return out
+
+    def delete(self, pod: str = "pod1") -> DelNetworkReply:
+        request = DelNetworkRequest(
+            pod_name=pod, pod_namespace="default", infra_container_id=f"c-{pod}", pod_uid="u", reason="PodDeleted", if_name="eth0",
+            network_name="aws-cni", container_id=f"c-{pod}",
+        )
+        reply: DelNetworkReply = self.do(self.ipamd.del_network(request))
+        return reply
+
+    # ---- looking ----------------------------------------------------------------------------------------------------------
+
+    def aws(self, action: str, **params: Any) -> dict[str, Any]:
+        return self.ec2.call("test", action, params)
+
+    def calls(self) -> list[str]:
+        """What the daemon asked of EC2, in order."""
+        return [record["action"] for record in self.ledger.read("ec2-calls") if record["caller"] == "node1"]
+
+    @property
+    def pool(self) -> tuple[int, int]:
+        """(ENIs, addresses for pods)."""
+        state = self.ipamd.state()
+        return len(state["enis"]), state["total"]
+
+    def enis(self) -> list[str]:
+        return [eni["id"] for eni in self.ipamd.state()["enis"]]
+
+    def rules(self) -> list[Rule]:
+        return self.kernel.observe(NODE).all(Rule)
