@@ -96,7 +96,8 @@ class LabBackend:
         """Bring a lab up."""
         from labnet.lab import lifecycle
 
-        return lifecycle.up(scenario, lifecycle.UpOptions(run_dir=run_dir, lab=lab, timeout_s=timeout_s), progress)
+        options = lifecycle.UpOptions(run_dir=run_dir, lab=lab, timeout_s=timeout_s, signals_stay_blocked=True)
+        return lifecycle.up(scenario, options, progress)
 
     def hold(self, status: Mapping[str, Any], run_dir: Path, progress: Report) -> None:
         """Stay until a signal, then take the lab down."""

@@ -52,6 +52,8 @@ class UpOptions:
     timeout_s: float = 120.0
     wait: bool = False
     replace: bool = False
+    signals_stay_blocked: bool = False
+    """After success SIGINT and SIGTERM are blocked in this thread: the lab is up, and a signal comes too late to take it back."""
 
 
 Report = Callable[[Progress], None]
@@ -69,14 +71,14 @@ def up(scenario: Scenario, options: UpOptions, progress: Report) -> dict[str, An
         raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")
     paths = LabPaths(options.run_dir, lab)
     paths.check_socket_lengths(tuple(node.name for node in scenario.nodes))
-    with _signals_raise(), registry.locked(paths):
+    with _signals_raise(), registry.locked(paths) as lock:
         record = registry.read(paths)
         if record is not None and registry.alive(record) and record.state == "running":
             return _reconcile(scenario, paths, options, progress)
         if record is not None:
             progress(Progress("clear", f"lab {lab} was left by a process that has ended: clearing what it left"))
             _take_down(paths, record)
-        return _start(scenario, paths, options, progress)
+        return _start(scenario, paths, options, progress, lock)
 
 
 def hold(status: Mapping[str, Any], options: UpOptions, progress: Report) -> None:
@@ -128,7 +130,7 @@ def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress
     return _finished(result)
 
 
-def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report) -> dict[str, Any]:
+def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, lock: int) -> dict[str, Any]:
     wanted = planned_namespaces(scenario, paths.lab)
     for name in wanted:
         if (NETNS_DIR / name).exists():
@@ -142,7 +144,10 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
     )
     Registry(paths, record).write(record)
     try:
-        return _finished(_run_process(scenario, paths, options, record, progress))
+        status = _finished(_run_process(scenario, paths, options, record, progress, lock))
+        if options.signals_stay_blocked:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # what came before this raises here
+        return status
     except InterruptedByUser:
         progress(Progress("rollback", "interrupted: taking back what was made"))
         _roll_back(paths)
@@ -161,12 +166,14 @@ def _finished(result: Mapping[str, Any]) -> dict[str, Any]:
     return dict(result["status"])
 
 
-def _run_process(scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, progress: Report) -> dict[str, Any]:
+def _run_process(
+    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, progress: Report, lock: int
+) -> dict[str, Any]:
     """Fork the lab's process and follow it until it is ready or has failed."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:  # open in the new process alone, so that its end is the end of the stream
-            pid = _fork_process(scenario, paths, options, record, ours, theirs)
+            pid = _fork_process(scenario, paths, options, record, ours, theirs, lock)
         with ours.makefile("rb") as lines:
             for line in lines:
                 message = json.loads(line)
@@ -181,7 +188,7 @@ def _run_process(scenario: Scenario, paths: LabPaths, options: UpOptions, record
 
 
 def _fork_process(
-    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket
+    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket, lock: int
 ) -> int:
     """Fork twice: the lab's process has no terminal, no parent and none of our streams. Returns its pid.
 
@@ -194,6 +201,7 @@ def _fork_process(
             os.setsid()
             if os.fork() != 0:
                 os._exit(0)
+            os.close(lock)
             _become_process(scenario, paths, options, record, ours, theirs)
         os.waitpid(child, 0)
         theirs.close()

@@ -155,8 +155,11 @@ def resolve(run_dir: Path, lab: str | None) -> str:
 
 
 @contextlib.contextmanager
-def locked(paths: LabPaths) -> Iterator[None]:
-    """Hold the lab's lock: one `up` or `down` of a lab at a time. Waits for the other one."""
+def locked(paths: LabPaths) -> Iterator[int]:
+    """Hold the lab's lock: one `up` or `down` of a lab at a time. Waits for the other one.
+
+    Yields the descriptor that holds it: a forked process closes its copy, else it would hold the lock for as long as it lives.
+    """
     paths.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
     while True:
         handle = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -169,7 +172,7 @@ def locked(paths: LabPaths) -> Iterator[None]:
             break
         os.close(handle)  # the holder before us removed the file: take the new one
     try:
-        yield
+        yield handle
     finally:
         paths.lock.unlink(missing_ok=True)
         os.close(handle)
