@@ -45,10 +45,17 @@ def enter(netns_fd: int, view: View) -> None:
         _mount(libc, "sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except PermissionError:
         pass  # a container that masks /sys: /sys/class/net then shows the machine's links, everything else holds
+    sources = [_held(source) for _target, source in view.binds]
     _mount(libc, "labnet", view.scratch, "tmpfs", MS_NOSUID)
-    for number, (target, source) in enumerate(view.binds):
-        _provide(libc, target, source, f"{view.scratch}/{number}")
+    scratch = _held(view.scratch)
+    for number, ((target, _source), source) in enumerate(zip(view.binds, sources, strict=True)):
+        _provide(libc, target, source, f"{scratch}/{number}")
         _mount(libc, source, target, "", MS_BIND)
+
+
+def _held(path: str) -> str:
+    """A name for a file or folder that stays right when something is mounted over a folder above it; the descriptor ends with exec."""
+    return f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_CLOEXEC)}"
 
 
 def exec_in(netns_fd: int, view: View, argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

@@ -96,7 +96,7 @@ _TRIALS: tuple[tuple[str, str, str, bool], ...] = (
      "--set-xmark 0x80/0x80", "the VPC CNI's mangle rules", True),
     ("SNAT --random-fully", "iptables-nft -t nat -A POSTROUTING -j SNAT --to-source 192.0.2.1 --random-fully", "the VPC CNI's SNAT", True),
     ("legacy iptables", "iptables-legacy -t nat -A POSTROUTING -j SNAT --to-source 192.0.2.1", "nodes with iptables: legacy", False),
-    ("bridge", "ip link add br type bridge", "kubenet and bridge CNIs (later)", False),
+    ("bridge", "ip link add lnbr type bridge", "kubenet and bridge CNIs (later)", False),
     ("ipvlan", "ip link add iv link lnta type ipvlan", "ipvlan CNIs (later)", False),
     ("macvlan", "ip link add mv link lnta type macvlan mode bridge", "Multus (later)", False),
     ("802.1Q", "ip link add v link lnta type vlan id 5", "branch ENIs (later; a veth stands in)", False),

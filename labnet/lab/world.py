@@ -28,7 +28,7 @@ from labnet.lab.status import Facts, status
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
 from labnet.model import names
-from labnet.model.cloud import CloudState
+from labnet.model.cloud import DEFAULT_REGION, CloudState
 from labnet.model.cluster import PodView, node_document, pod_document
 from labnet.model.netstate import Backend
 from labnet.model.scenario import NodeSpec, PodSpec, Scenario
@@ -54,7 +54,7 @@ class World:
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls)
-        state = CloudState(lab=lab, seed=scenario.seed)
+        state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric)
         self.kube = KubeStore(store, clock)
         self.nodes: dict[str, NodeAgent] = {}
@@ -242,3 +242,9 @@ def refuse_other_changes(old: Scenario, new: Scenario) -> None:
     if changed:
         hint = "pods and checks can change in place; for the rest take the lab down and up again, or use another --name"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
+
+
+def _region(scenario: Scenario) -> str:
+    """The one region that the subnets' zones are in: us-west-2a → us-west-2."""
+    zones = [subnet.availability_zone for vpc in scenario.vpcs for subnet in vpc.subnets]
+    return zones[0][:-1] if zones else DEFAULT_REGION

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Tags = Mapping[str, str]
+DEFAULT_REGION = "us-west-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class CloudState:
 
     lab: str
     seed: int = 0
-    region: str = "us-west-2"
+    region: str = DEFAULT_REGION
     account_id: str = "111122223333"
     vpcs: Mapping[str, Vpc] = field(default_factory=dict)
     subnets: Mapping[str, Subnet] = field(default_factory=dict)
