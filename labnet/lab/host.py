@@ -18,7 +18,8 @@ from labnet.cni.runtime import Spawn
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import FILE_NAME, TYPE
 from labnet.cni.vpc.server import CniServer, NodePlugin
-from labnet.lab import views
+from labnet.lab import credentials, views
+from labnet.lab.credentials import Credentials
 from labnet.lab.paths import LabPaths
 from labnet.ports import Kernel
 
@@ -36,6 +37,9 @@ class Host(Protocol):
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
+
+    def credentials(self) -> Credentials:
+        """The lab's AWS keys."""
 
     def write_conflist(self, node: str, conflist: Conflist) -> None:
         """The file whose presence makes the node ready."""
@@ -63,6 +67,10 @@ class NoHost:
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Nobody listens."""
+
+    def credentials(self) -> Credentials:
+        """Keys that open nothing."""
+        return Credentials("", "")
 
     def write_conflist(self, node: str, conflist: Conflist) -> None:
         """No file."""
@@ -104,6 +112,10 @@ class LocalHost:
         await server.start()
         self._servers.append(server)
         executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
+
+    def credentials(self) -> Credentials:
+        """From the lab's directory, made on first use."""
+        return credentials.load_or_make(self._paths.credentials)
 
     def write_conflist(self, node: str, conflist: Conflist) -> None:
         """Aside and renamed: a runtime that watches the folder never reads half of it."""

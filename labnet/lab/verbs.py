@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labnet.errors import LabnetError, UsageError
+from labnet.errors import LabnetError, NotFoundError
 from labnet.lab import checks, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.targets import Known, Target, find_target
@@ -64,10 +64,10 @@ class Verbs:
         return {"status": self._world.status(), "waitingFor": waiting}
 
     async def env(self, args: Args, emit: Emit) -> Answer:
-        """Settings for AWS clients."""
-        raise UsageError(
-            "this labnet has no EC2 API on the wire yet", "inside the lab the metadata service answers on 169.254.169.254; see KNOWN_ISSUES.md"
-        )
+        """Settings for AWS clients: `env` and `unset`; `inside` for programs in nodes and pods."""
+        if self._world.endpoint is None:
+            raise NotFoundError("the EC2 API does not listen yet", "wait until the lab is up")
+        return self._world.endpoint.environment(inside=bool(args.get("inside")))
 
     async def target(self, args: Args, emit: Emit) -> Answer:
         """Which namespace, node and address a word means."""

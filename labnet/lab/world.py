@@ -20,6 +20,7 @@ from labnet.kube.scheduler import Scheduler
 from labnet.kube.store import KubeStore
 from labnet.lab import cloud_setup
 from labnet.lab.cloud_setup import CloudIds
+from labnet.lab.ec2_endpoint import Ec2Endpoint, open_endpoint
 from labnet.lab.events import LabEvents
 from labnet.lab.host import Host, NoHost
 from labnet.lab.imds import serve_imds
@@ -63,6 +64,7 @@ class World:
         self._ids = CloudIds()
         self._machine_backend: Backend | None = None
         self._imds: list[ImdsServer] = []
+        self.endpoint: Ec2Endpoint | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._api = self.ec2.client("labnet")
 
@@ -115,12 +117,13 @@ class World:
             self._start(coroutine, f"{name} of {node.name}")
 
     async def _serve_around(self) -> None:
-        """What answers in the Internet, and the metadata service in each VPC."""
+        """What answers in the Internet, and metadata service and EC2 API in each VPC."""
         if self.workloads is None:
             return
         if self.kernel.exists(names.internet_netns(self.lab)):
             self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
         self._imds = await serve_imds(self.ec2, self.kernel, self.clock)
+        self.endpoint = open_endpoint(self.ec2, self.kernel, self.host.credentials(), self.log)
 
     def add_pod(self, pod: PodSpec) -> None:
         """Write a pod into the store; scheduler and kubelet do the rest."""
@@ -206,6 +209,8 @@ class World:
             await agent.stop()
         for server in self._imds:
             await server.close()
+        if self.endpoint is not None:
+            await self.endpoint.close()
         if self.workloads is not None:
             self.workloads.stop_all()
         await self.host.close()
