@@ -15,6 +15,8 @@ help:                ## what there is to make
 
 up: venv             ## bring up the deck's two-node cluster, show it, follow one packet
 	@$(SUDO) $(VENV)/bin/labnet up $(SCENARIO)
+	@$(SUDO) $(VENV)/bin/labnet status
+	@echo
 	@$(SUDO) $(VENV)/bin/labnet trace pod2 pod3
 	@echo
 	@echo "next:  sudo $(VENV)/bin/labnet exec pod2 -- ping -c1 8.8.8.8"

@@ -19,6 +19,9 @@ Report = Callable[["Progress"], None]
 class Backend(Protocol):
     """The functions of labnet that verbs call. Documents have the shapes of the project's interfaces."""
 
+    def check_machine(self) -> None:
+        """Can labs be made here? Errors: PrerequisiteError."""
+
     def load(self, source: str, overrides: Sequence[str] = ()) -> Scenario:
         """A scenario from a file, a built-in name or `-`. Errors: ScenarioError."""
 
@@ -67,6 +70,12 @@ class Backend(Protocol):
 
 class LabBackend:
     """The real thing; every import happens when it is needed."""
+
+    def check_machine(self) -> None:
+        """Can labs be made here?"""
+        from labnet.kernel import preflight
+
+        preflight.check_quick()
 
     def load(self, source: str, overrides: Sequence[str] = ()) -> Scenario:
         """A scenario from a file, a built-in name or `-`."""

@@ -39,6 +39,8 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
     twice is a no-op. The status goes to stdout when -o asks for it.
     """
     output = session.format(*FORMATS)
+    if not dry_run:
+        session.backend.check_machine()  # first: who lacks a program shall not wait for the scenario to be read
     found = session.backend.load(scenario, sets)
     lab = name or session.lab
     if dry_run:

@@ -20,6 +20,8 @@ PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "
 PACKAGES = {"nft": "nftables", "iptables": "iptables", "iptables-nft-restore": "iptables", "ip": "iproute2"}
 STOCK_GC_THRESH3 = 1024
 FILES = 4096
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+"""What labnet cannot do without, and the bits (linux/capability.h): links and rules, captures and probes, namespaces and views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,23 @@ def check_quick() -> None:
         raise PrerequisiteError(f"programs that labnet needs are missing: {', '.join(missing)}", hint, missing=missing)
     if os.geteuid() != 0:
         raise PrerequisiteError("labnet makes network namespaces, which needs root", "run it with sudo", missing=["root"])
+    hint = f"in a container: docker run --privileged (it needs {', '.join(CAPABILITIES)})"
+    lacking = _lacking(Path("/proc/thread-self/status").read_text())
+    if lacking:
+        raise PrerequisiteError(f"this process lacks capabilities that labnet needs: {', '.join(lacking)}", hint, missing=lacking)
     error = _in_thread(_unshare)
     if error:
-        hint = "in a container: docker run --privileged (it needs CAP_SYS_ADMIN and CAP_NET_ADMIN)"
         raise PrerequisiteError(f"this process may not make network namespaces: {os.strerror(error)}", hint, missing=["CAP_SYS_ADMIN"])
 
 
 def _which(program: str) -> str | None:
     return next((f"{folder}/{program}" for folder in PATH if os.access(f"{folder}/{program}", os.X_OK)), None)
+
+
+def _lacking(status: str) -> list[str]:
+    """The needed capabilities that are not among the effective ones of a /proc status text."""
+    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    return [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
 
 
 def _unshare() -> int:

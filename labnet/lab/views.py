@@ -41,7 +41,9 @@ def _view(root: Path, hostname: str, hosts: Mapping[str, str] | None, targets: S
     if hosts is not None or not (root / "etc/hosts").exists():
         (root / "etc/hosts").write_text("\n".join(lines) + "\n")
     _write_once(root / LOCK[1:], "")
-    return View(hostname, tuple((target, str(root / target[1:])) for target in targets), str(scratch))
+    binds = [(target, str(root / target[1:])) for target in targets]
+    # its own folder last, on itself: through an overlay of a folder above nobody could connect to a socket in it
+    return View(hostname, (*binds, (str(root), str(root))), str(scratch))
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from labnet.model.cloud import CloudState
 from labnet.model.cluster import PodView
 from labnet.ports import Clock
 
-STEP_S = 0.25
+STEP_S = 0.1
 REST_S = 11.0  # two rounds of ipamd's pool loop, and a little
 PATIENCE_S = 60.0  # how long nothing may change before allowed pending pods are taken as settled
 
@@ -20,11 +20,11 @@ class Waiter:
     def __init__(self, clock: Clock, kube: KubeStore, cloud: Callable[[], CloudState], tell: Callable[..., None]) -> None:
         self._clock, self._kube, self._cloud, self._tell = clock, kube, cloud, tell
 
-    async def wait(self, timeout_s: float, *, pending_allowed: bool) -> list[dict[str, str]]:
+    async def wait(self, timeout_s: float, *, pending_allowed: bool, pools: bool) -> list[dict[str, str]]:
         """The pods that are not Running when time is up (or, where that is allowed, when nothing moves any more)."""
         end_s = self._clock.now_s() + timeout_s
         missing = await self._pods_running(end_s, pending_allowed)
-        if not missing or pending_allowed:
+        if pools and (not missing or pending_allowed):
             await self._pools_rest(end_s)
         return [] if pending_allowed else [{"pod": pod.key, "reason": _reason(pod)} for pod in missing]
 

@@ -86,9 +86,9 @@ class World:
         return waiting
 
     async def settle(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
-        """Wait until every pod is Running and the pools are at rest, at most so long by the lab's clock."""
+        """Wait until every pod is Running, at most so long by the lab's clock; and for the pools while that costs no real time."""
         waiter = Waiter(self.clock, self.kube, lambda: self.ec2.state, tell)
-        return await waiter.wait(timeout_s, pending_allowed=self.scenario.pending_allowed)
+        return await waiter.wait(timeout_s, pending_allowed=self.scenario.pending_allowed, pools=self.clock.virtual)
 
     async def add_node(self, node: NodeSpec) -> None:
         """Run an instance and start what runs on every node."""

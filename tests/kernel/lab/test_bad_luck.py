@@ -143,6 +143,16 @@ def test_a_missing_program_is_named(labs: Labs, tmp_path: Path) -> None:
     assert "apt-get install" in done.stderr
 
 
+@pytest.mark.parametrize("capability", ["sys_admin", "net_admin", "net_raw"])
+def test_a_missing_capability_is_named(labs: Labs, capability: str) -> None:
+    command = ["setpriv", f"--bounding-set=-{capability}", sys.executable, "-m", "labnet", "up", "eks-2node", "--name", labs.name]
+    done = subprocess.run(command, env=labs.environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4
+    assert f"CAP_{capability.upper()}" in done.stderr
+    assert "--privileged" in done.stderr
+    assert labs.namespaces() == []
+
+
 def test_a_program_in_a_pod_is_ended_by_down(labs: Labs) -> None:
     labs.up()
     running = labs.start("--lab", labs.name, "exec", "pod1", "--", "sleep", "300")

@@ -96,6 +96,10 @@ class FakeBackend(LabBackend):
         if error is not None:
             raise error
 
+    def check_machine(self) -> None:
+        if "check_machine" in self.raises:
+            raise self.raises["check_machine"]
+
     def load(self, source: str, overrides: Any = ()) -> Scenario:
         self._note("load", source, tuple(overrides))
         if source == "bad.yaml":

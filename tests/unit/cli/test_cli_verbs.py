@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from labnet.cli.verb_lab import age
-from labnet.errors import LabnetError
+from labnet.errors import LabnetError, PrerequisiteError
 
 # ---- up, down, ls ---------------------------------------------------------------------------------------------------------
 
@@ -358,3 +358,11 @@ def test_version(run) -> None:
     document = json.loads(run("version", "-o", "json").out)
     assert document["kind"] == "Version"
     assert set(document) == {"apiVersion", "kind", "version", "python", "kernel"}
+
+
+def test_what_the_machine_lacks_is_said_before_the_scenario_is_read(run, backend) -> None:
+    backend.raises["check_machine"] = PrerequisiteError("programs are missing: nft", "apt-get install nftables", missing=["nft"])
+    ran = run("up", "bad.yaml")
+    assert ran.code == 4 and "nft" in ran.err
+    assert not [asked for asked in backend.asked if asked[0] == "load"]
+    assert run("up", "eks-2node", "--dry-run").code == 0, "what makes nothing needs nothing"
