@@ -12,11 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 _SCHEMA = """
 create table if not exists documents (kind text, key text, place integer, body text, primary key (kind, key)) without rowid;
 create table if not exists records (stream text, id integer primary key autoincrement, body text);
 create index if not exists records_by_stream on records (stream, id);
 """
+
+
+def _encoded(document: Mapping[str, Any]) -> str:
+    """JSON without blanks: ten times as fast as the standard library's, for some ten documents a pod."""
+    return msgspec.json.encode(document).decode()
 
 
 class SqliteStore:
@@ -35,7 +42,7 @@ class SqliteStore:
         self._place += 1
         self._db.execute(
             "insert into documents values (?, ?, ?, ?) on conflict (kind, key) do update set body = excluded.body",
-            (kind, key, self._place, json.dumps(document, separators=(",", ":"))),
+            (kind, key, self._place, _encoded(document)),
         )
 
     def remove(self, kind: str, key: str) -> None:
@@ -49,7 +56,7 @@ class SqliteStore:
 
     def append(self, stream: str, record: Mapping[str, Any]) -> None:
         """Add one record to a ledger."""
-        self._db.execute("insert into records (stream, body) values (?, ?)", (stream, json.dumps(record, separators=(",", ":"))))
+        self._db.execute("insert into records (stream, body) values (?, ?)", (stream, _encoded(record)))
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """The records of a ledger."""

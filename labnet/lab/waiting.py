@@ -30,9 +30,14 @@ class Waiter:
 
     async def _pods_running(self, end_s: float, pending_allowed: bool) -> list[PodView]:
         told, moved_s = -1, self._clock.now_s()
+        seen = -1
+        pods: list[PodView] = []
+        missing: list[PodView] = []
         while True:
-            pods = [PodView(document) for document in self._kube.list("Pod")]
-            missing = [pod for pod in pods if pod.phase not in ("Running", "Succeeded")]
+            if self._kube.version != seen:  # looking at a thousand pods ten times a second takes its time
+                seen = self._kube.version
+                pods = [PodView(document) for document in self._kube.list("Pod")]
+                missing = [pod for pod in pods if pod.phase not in ("Running", "Succeeded")]
             running = len(pods) - len(missing)
             if running != told:
                 told, moved_s = running, self._clock.now_s()
