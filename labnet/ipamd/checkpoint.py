@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from labnet.errors import BadCheckpoint, IpamError
 from labnet.ipamd.datastore import Assignment, AttachmentKey
 
@@ -38,7 +40,7 @@ class Checkpoint:
         """Replace the file. Errors: IpamError when it cannot be written; then the old one stands."""
         if self._path is None:
             return
-        data = json.dumps(to_document(assignments), separators=(",", ":")).encode()
+        data = msgspec.json.encode(to_document(assignments))
         try:
             try:
                 _write(self._beside, data)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from labnet.errors import KernelError
 from labnet.kernel.diff import sysctl_path
 from labnet.kernel.netns import enter
 from labnet.kernel.observe import PROC_SYS
 from labnet.model.netstate import Change, Sysctl
+
+MAX_BYTES = 4096
 
 
 def apply(fd: int, netns: str, changes: Sequence[Change], done: list[tuple[str, Change]]) -> None:
@@ -28,18 +30,23 @@ def apply(fd: int, netns: str, changes: Sequence[Change], done: list[tuple[str, 
 
 def _write(netns: str, item: Sysctl) -> str:
     """The value before, blanks made single."""
-    path = Path(PROC_SYS, sysctl_path(item.path))
     wanted = " ".join(item.value.split())
     try:
-        with path.open("r+b", buffering=0) as file:
-            before = " ".join(file.read(4096).decode().split())
+        file = os.open(f"{PROC_SYS}/{sysctl_path(item.path)}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            before = _read(file)
             if before != wanted:
-                file.seek(0)
-                file.write(item.value.encode())
-                file.seek(0)
-                found = " ".join(file.read(4096).decode().split())
+                os.pwrite(file, item.value.encode(), 0)
+                found = _read(file)
                 if found != wanted:
                     raise KernelError("write", netns, item.text, errno.EINVAL, f"the kernel keeps {found!r}")
+        finally:
+            os.close(file)
     except OSError as error:
         raise KernelError("write", netns, item.text, error.errno or 0) from error
     return before
+
+
+def _read(file: int) -> str:
+    """The value now, blanks made single."""
+    return " ".join(os.pread(file, MAX_BYTES, 0).decode().split())
