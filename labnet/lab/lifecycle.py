@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
-from labnet.kernel import preflight, teardown
+from labnet.kernel import preflight
 from labnet.lab import client, registry
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
 from labnet.lab.registry import LabRecord, Registry
@@ -269,6 +269,8 @@ def _roll_back(paths: LabPaths) -> None:
 
 def _take_down(paths: LabPaths, record: LabRecord) -> None:
     """End the lab's process and programs, remove its namespaces, then its files. Errors: TeardownError; the registry stays then."""
+    from labnet.kernel import teardown  # late: `up` on a running lab needs no netlink
+
     if registry.alive(record):
         _end_process(record.pid)
         record = registry.read(paths) or record
