@@ -31,17 +31,21 @@ Rule = Callable[[CloudState, Params, Context], Result]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action: its rule, every parameter that it acts on, and whether it changes anything."""
+    """One action: its rule, every parameter that it acts on, whether it changes anything, and whether packets feel it.
+
+    `acts` False = state only: validated, kept and described, but nothing in the kernel follows from it yet.
+    """
 
     rule: Rule
     parameters: frozenset[str]
     mutates: bool = True
     required: tuple[str, ...] = ()
+    acts: bool = True
 
 
-def action(rule: Rule, parameters: str, required: str = "", *, mutates: bool = True, dry_run: bool = True) -> Action:
+def action(rule: Rule, parameters: str, required: str = "", *, mutates: bool = True, dry_run: bool = True, acts: bool = True) -> Action:
     """An entry of the table of actions; names as words of one text."""
-    return Action(rule, frozenset(parameters.split()) | ({"DryRun"} if dry_run else set()), mutates, tuple(required.split()))
+    return Action(rule, frozenset(parameters.split()) | ({"DryRun"} if dry_run else set()), mutates, tuple(required.split()), acts)
 
 
 def check_parameters(entry: Action, params: Params) -> None:
