@@ -1,83 +1,139 @@
 """The EC2 API over HTTP, on listening sockets that the caller opened, of whatever namespace.
 
-One request is parsed, its signature checked, carried out whole by `Ec2Service`, and answered; nothing is awaited in between.
-aiohttp, botocore and its model are loaded when somebody first connects or `load` is called. Source: docs/sources.md#ec2-query
+One request of a connection at a time is read, its signature checked, carried out by `Ec2Service`, and answered with one write;
+whatever a client sends is answered with EC2's XML or not at all. botocore and its model are loaded when somebody first asks or
+`load` is called. Why no HTTP library: docs/adr/0005-ec2-http.md. Source: docs/sources.md#ec2-query
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from email.utils import formatdate
+from http import HTTPStatus
 
 from labnet.ec2 import wire
+from labnet.ec2.cloud import ACTIONS
+from labnet.ec2.http1 import Connection, Limits, Request
 from labnet.ec2.service import Ec2Service
+from labnet.ec2.sigv4 import Checker
 from labnet.errors import Ec2Error
 
-if TYPE_CHECKING:
-    from aiohttp import web
-
-MAX_BODY_BYTES = 1 << 20
+BACKLOG = 256
+LIMITS = Limits(head_bytes=65_536, body_bytes=1 << 20, request_s=30.0, idle_s=60.0, connections=512, chunked=True)
 SHUTDOWN_S = 0.5
+REFUSALS = {
+    400: ("MalformedQueryString", "The request is not valid HTTP."),
+    408: ("RequestTimeout", f"The request was not complete within {LIMITS.request_s:.0f} seconds."),
+    413: ("RequestEntityTooLarge", f"The body is larger than {LIMITS.body_bytes} bytes."),
+    431: ("RequestEntityTooLarge", f"The head is larger than {LIMITS.head_bytes} bytes."),
+    501: ("NotImplemented", "The transfer encoding is not one of this service: identity or chunked."),
+    503: ("Unavailable", "The server is overloaded and cannot handle the request."),
+}
 
 
 class Ec2Server:
     """EC2 on the wire. `keys` maps access keys to secrets; who signed is the caller in the ledger of calls."""
 
     def __init__(self, service: Ec2Service, keys: Mapping[str, str], log: Callable[[str], None]) -> None:
-        self._service, self._keys, self._log = service, keys, log
+        self._service, self._log = service, log
+        self._checker = Checker(keys, service.state.region)
         self._wire: wire.Wire | None = None
-        self._runner: web.AppRunner | None = None
         self._loading = asyncio.Lock()
+        self._listening: list[asyncio.Server] = []
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Answer on listening sockets, which belong to this server from now on."""
-        from aiohttp import web  # late: nobody who waits for a lab waits for HTTP
-
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_route("*", "/", self._handle)
-        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_S)
-        await self._runner.setup()
+        loop = asyncio.get_running_loop()
         for listener in listeners:
             listener.setblocking(False)
-            await web.SockSite(self._runner, listener).start()
+            self._listening.append(await loop.create_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG))
 
     async def close(self) -> None:
-        """Listen no more. Twice is fine."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        """Listen no more; what was asked already is answered, if that takes no longer than a moment. Twice is fine."""
+        for server in self._listening:
+            server.close()
+        if self.tasks:
+            _done, late = await asyncio.wait(self.tasks, timeout=SHUTDOWN_S)
+            for task in late:
+                task.cancel()
+        for one in tuple(self.connections):
+            one.abort()
+        for server in self._listening:
+            await server.wait_closed()
+        self._listening = []
+        await asyncio.sleep(0)
 
     async def load(self) -> wire.Wire:
         """The model, loaded in a thread once."""
-        async with self._loading:
-            if self._wire is None:
-                self._wire = await asyncio.to_thread(wire.Wire)
+        if self._wire is None:
+            async with self._loading:
+                if self._wire is None:
+                    self._wire = await asyncio.to_thread(wire.Wire, ACTIONS)
         return self._wire
 
-    async def _handle(self, request: web.Request) -> web.Response:
-        from aiohttp import web
-
+    async def answer(self, request: Request) -> tuple[bytes, bool]:
+        """The bytes of an answer, and whether the connection goes on."""
         request_id = str(uuid.uuid4())
-        body = await request.read()
-        translator = await self.load()
-        path, _, query = request.raw_path.partition("?")  # as received: that is what was signed
-        headers = {name.lower(): text for name, text in request.headers.items()}
         try:
-            caller = wire.signer(request.method, path, query, headers, body, self._keys, time.time())
-            text, status = self._carry_out(translator, caller, body or query.encode(), request_id), 200
+            text, status = await self._carry_out(request, request_id), 200
         except Ec2Error as error:
             text, status = wire.refusal(error, request_id), error.status
         except Exception as error:  # noqa: BLE001 - a fault of ours is EC2's InternalError for who called, and stands in the log
             self._log(f"EC2 API: {type(error).__name__}: {error}")
             text, status = wire.refusal(Ec2Error("InternalError", "An internal error has occurred"), request_id), 500
-        kind = {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id, "Server": "AmazonEC2"}
-        return web.Response(body=text, status=status, headers=kind)
+        return rendered(status, text, request_id, keep=request.keep, head_only=request.method == "HEAD"), request.keep
 
-    def _carry_out(self, translator: wire.Wire, caller: str, form: bytes, request_id: str) -> bytes:
-        action, params = translator.parse(form)
-        result: dict[str, Any] = self._service.call(caller, action, params)
+    async def _carry_out(self, request: Request, request_id: str) -> bytes:
+        path, _, query = request.target.partition("?")
+        if request.method not in ("GET", "POST"):
+            raise Ec2Error("InvalidRequest", f"The method {request.method} is not one of this service: GET or POST.", 405)
+        if path != "/":
+            raise Ec2Error("InvalidRequest", "The only path of this service is /.", 404)
+        caller = self._checker.signer(request.method, path, query, request.headers, request.body, time.time())
+        translator = await self.load()
+        form = b"&".join(part for part in (query.encode("latin-1"), request.body) if part)
+        action, params = translator.parse(form, presigned="authorization" not in request.headers)
+        result = self._service.call(caller, action, params)
         return translator.answer(action, result, request_id)
+
+
+def rendered(status: int, text: bytes, request_id: str, *, keep: bool, head_only: bool = False) -> bytes:
+    """An answer's bytes, head and body together."""
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nx-amzn-RequestId: {request_id}\r\nCache-Control: no-cache, no-store\r\n"
+        f"Content-Type: text/xml;charset=UTF-8\r\nContent-Length: {len(text)}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        f"Connection: {'keep-alive' if keep else 'close'}\r\nServer: AmazonEC2\r\n\r\n"
+    ).encode("latin-1")
+    return head if head_only else head + text
+
+
+class _Connection(Connection):
+    """One client of the API."""
+
+    def __init__(self, server: Ec2Server) -> None:
+        super().__init__(LIMITS, server.connections)
+        self._server = server
+
+    def respond(self, request: Request) -> None:
+        """Answer in a task of its own: a call may take its time, as on EC2. It ends even when the client has gone."""
+        task = asyncio.get_running_loop().create_task(self._answer(request))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
+
+    async def _answer(self, request: Request) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # the server closes
+            answer, keep = await self._server.answer(request)
+            self.send(answer, keep=keep)
+
+    def refusal(self, status: int) -> bytes:
+        """What is no HTTP is told in EC2's form too."""
+        code, said = REFUSALS.get(status, REFUSALS[400])
+        request_id = str(uuid.uuid4())
+        return rendered(status, wire.refusal(Ec2Error(code, said, status), request_id), request_id, keep=False)

@@ -18,11 +18,12 @@ import fcntl
 import re
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 
+from labnet.ec2.http1 import Connection, Limits, Request
 from labnet.ec2.imds import TokenBook, metadata
 from labnet.ec2.service import Ec2Service
 from labnet.errors import ImdsError
@@ -30,30 +31,16 @@ from labnet.model.cloud import CloudState
 from labnet.ports import Clock
 
 DEFAULT_TTL = 64
-MAX_HEAD_BYTES = 8_192
-MAX_BODY_BYTES = 4_096
-MAX_CONNECTIONS = 1_024
-IDLE_S = 30.0  # for one whole request; by the machine's time, because it guards against slow clients and imitates nothing
+BACKLOG = 256
+LIMITS = Limits(head_bytes=8_192, body_bytes=4_096, request_s=30.0, idle_s=30.0, connections=1_024, chunked=False)
+"""By the machine's time, because they guard against slow clients and imitate nothing."""
 DEAD_PEER_MS = 15_000  # a token that never arrives is retransmitted no longer than that
 TOKEN_PATH = "/latest/api/token"
 TTL_HEADER = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"
 VERSIONS = ("1.0", "2018-09-24", "2019-10-01", "2020-10-27", "2021-01-03", "2021-03-23", "2021-07-15", "latest")
 _SIOCOUTQ = 0x5411
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (\S{1,4096}) HTTP/1\.([01])")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
-
 Who = Callable[[str], "str | None"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request: header names in lower case; `keep` says that the connection may go on."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +61,7 @@ def answer(state: CloudState, instance_id: str | None, tokens: TokenBook, now_s:
     options = instance.metadata
     if options.http_endpoint == "disabled":
         return Answer(403)
-    path = request.path.partition("?")[0]
+    path = request.target.partition("?")[0]
     if path == TOKEN_PATH:
         if request.method != "PUT":
             return Answer(405, headers=(("Allow", "OPTIONS, PUT"),))
@@ -114,36 +101,6 @@ def _issue(tokens: TokenBook, instance_id: str, now_s: float, request: Request, 
     return Answer(200, token, ((TTL_HEADER, str(int(wanted))),), hop_limit)
 
 
-def parse(head: bytes) -> tuple[Request, int]:
-    """A request's head without its empty line, and the length of the body that follows. Errors: ImdsError with the HTTP status."""
-    lines = head.split(b"\r\n")
-    found = _REQUEST_LINE.fullmatch(lines[0])
-    if found is None:
-        raise ImdsError(400, "Bad Request")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        one = _HEADER.fullmatch(line)
-        if one is None:
-            raise ImdsError(400, "Bad Request")
-        name = one[1].decode("ascii").lower()
-        if name in headers and name in ("content-length", "host", TOKEN_HEADER, TTL_HEADER.lower()):
-            raise ImdsError(400, "Bad Request")
-        headers[name] = one[2].decode("latin-1").strip()
-    if "transfer-encoding" in headers:
-        raise ImdsError(501, "Not Implemented")
-    length = headers.get("content-length", "0")
-    if re.fullmatch(r"[0-9]{1,9}", length) is None:
-        raise ImdsError(400, "Bad Request")
-    if int(length) > MAX_BODY_BYTES:
-        raise ImdsError(413, "Content Too Large")
-    words = {word.strip().lower() for word in headers.get("connection", "").split(",")}
-    keep = "close" not in words if found[3] == b"1" else "keep-alive" in words
-    target = found[2].decode("latin-1")
-    if target.lower().startswith("http://"):  # the absolute form, as clients behind a proxy setting send it
-        target = "/" + target[7:].partition("/")[2]
-    return Request(found[1].decode("ascii"), target, headers, keep), int(length)
-
-
 def render(reply: Answer, *, keep: bool, head_only: bool = False) -> bytes:
     """The bytes of an answer. An error says its name in a small page, as EC2's do; no body ends in a newline."""
     phrase = HTTPStatus(reply.status).phrase
@@ -159,109 +116,42 @@ def render(reply: Answer, *, keep: bool, head_only: bool = False) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head_only else data)
 
 
-class _Connection(asyncio.Protocol):
-    """One client: requests in order, answered at once, nothing read while the client does not take what it asked for."""
+class _Connection(Connection):
+    """One client: requests in order, answered at once."""
 
     def __init__(self, server: ImdsServer) -> None:
+        super().__init__(LIMITS, server.connections)
         self._server = server
-        self._buffer = bytearray()
         self._limited = False
-        self._paused = False
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or refuse it when there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            transport.abort()
-            return
-        self._server.connections.add(self)
+        """Take the connection; a token that never arrives must not be sent again for ever."""
+        super().connection_made(transport)
         with contextlib.suppress(OSError):
-            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
-        self._wait()
+            self.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client."""
-        self._server.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._transport = None
-
-    def pause_writing(self) -> None:
-        """The client does not read: do not read from it either."""
-        self._paused = True
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._paused = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-        self._serve()
-
-    def data_received(self, data: bytes) -> None:
-        """Some bytes of a request."""
-        self._buffer += data
-        self._serve()
-
-    def abort(self) -> None:
-        """End it now."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _serve(self) -> None:
-        while self._transport is not None and not self._transport.is_closing() and not self._paused:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0 and len(self._buffer) <= MAX_HEAD_BYTES:
-                return
-            try:
-                if not 0 <= end <= MAX_HEAD_BYTES:
-                    raise ImdsError(431, "Request Header Fields Too Large")
-                request, length = parse(bytes(self._buffer[:end]))
-            except ImdsError as error:
-                self._send(Answer(error.status), keep=False)
-                return
-            if len(self._buffer) < end + 4 + length:
-                return
-            del self._buffer[: end + 4 + length]
-            self._send(self._server.answer(self._peer(), request), keep=request.keep, head_only=request.method == "HEAD")
-
-    def _send(self, reply: Answer, *, keep: bool, head_only: bool = False) -> None:
-        assert self._transport is not None
+    def respond(self, request: Request) -> None:
+        """Answer, with the TTL that belongs to the answer."""
+        reply = self._server.answer(self.peer(), request)
         self._limit(reply.hop_limit)
-        self._transport.write(render(reply, keep=keep, head_only=head_only))
-        if keep:
-            self._wait()
-        else:
-            self._transport.close()
+        self.send(render(reply, keep=request.keep, head_only=request.method == "HEAD"), keep=request.keep)
+
+    def refusal(self, status: int) -> bytes:
+        """What is no HTTP gets a page; who is slow, or one too many, gets nothing."""
+        if status in (408, 503):
+            return b""
+        self._limit(None)
+        return render(Answer(status), keep=False)
 
     def _limit(self, hop_limit: int | None) -> None:
         """Set the TTL for what is sent next; a limit is lifted only when the peer has acknowledged what was sent under it."""
-        sock = self._socket()
+        sock = self.socket()
         if hop_limit is not None:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hop_limit)
             self._limited = True
         elif self._limited and _unacknowledged(sock) == 0:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, DEFAULT_TTL)
             self._limited = False
-
-    def _wait(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(IDLE_S, self.abort)
-
-    def _socket(self) -> socket.socket:
-        assert self._transport is not None
-        sock: socket.socket = self._transport.get_extra_info("socket")
-        return sock
-
-    def _peer(self) -> str:
-        assert self._transport is not None
-        name = self._transport.get_extra_info("peername")
-        return str(name[0]) if name else ""
 
 
 def _unacknowledged(sock: socket.socket) -> int:
@@ -278,7 +168,7 @@ class ImdsServer:
     service: Ec2Service
     tokens: TokenBook
     clock: Clock
-    connections: set[_Connection] = field(default_factory=set)
+    connections: set[Connection] = field(default_factory=set)
     _listening: asyncio.Server | None = None
 
     def answer(self, address: str, request: Request) -> Answer:
@@ -287,7 +177,7 @@ class ImdsServer:
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a listening socket, which belongs to this server from now on."""
-        self._listening = await asyncio.get_running_loop().create_server(lambda: _Connection(self), sock=listener)
+        self._listening = await asyncio.get_running_loop().create_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG)
 
     async def close(self) -> None:
         """Stop listening and end every connection. Twice is fine."""

@@ -17,6 +17,7 @@ from labnet.errors import LabnetError
 
 VERSION = 1
 T = TypeVar("T")
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 class CodecError(LabnetError):
@@ -25,9 +26,12 @@ class CodecError(LabnetError):
 
 def to_document(value: Any) -> Any:
     """A model value as JSON data; dataclasses with a tag as their `kind` says or their class name."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        document = {} if _has_own_kind(type(value)) else {"kind": _tag(type(value))}
-        for field in _fields(type(value)):
+    cls = type(value)
+    if cls in _PLAIN:  # most values: a document is written for each thing that an API call changes
+        return value
+    if dataclasses.is_dataclass(cls):
+        document = {} if _has_own_kind(cls) else {"kind": _tag(cls)}
+        for field in _fields(cls):
             document[field.name] = to_document(getattr(value, field.name))
         return document
     if isinstance(value, Mapping):
@@ -56,6 +60,7 @@ def _tag(cls: type) -> str:
     return said if isinstance(said, str) else cls.__name__
 
 
+@lru_cache(maxsize=256)
 def _has_own_kind(cls: type) -> bool:
     """Has a class a field of that name? Then its documents carry no tag, and it can be no member of a union."""
     return any(field.name == "kind" for field in _fields(cls))

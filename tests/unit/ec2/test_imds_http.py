@@ -11,8 +11,9 @@ import pytest
 from builders_ec2 import Cloud
 
 from labnet.ec2 import imds_http, limits
+from labnet.ec2.http1 import Request
 from labnet.ec2.imds import TokenBook
-from labnet.ec2.imds_http import ImdsServer, Request, answer, serve
+from labnet.ec2.imds_http import ImdsServer, answer, serve
 from labnet.ec2.service import Ec2Service
 from labnet.model.cloud import CloudState
 from labnet.sim.clock import LabClock
@@ -224,7 +225,7 @@ def test_the_hop_limit_is_the_ttl_of_the_token_answer_alone(monkeypatch: pytest.
             assert (await read_answer(reader))[0] == 200
             assert place.server is not None
             (connection,) = place.server.connections
-            seen.append(connection._socket().getsockopt(socket.IPPROTO_IP, socket.IP_TTL))
+            seen.append(connection.socket().getsockopt(socket.IPPROTO_IP, socket.IP_TTL))
         writer.close()
         await writer.wait_closed()
         assert seen == [64, 3, 64, 64]
@@ -243,7 +244,7 @@ def test_the_limit_stays_while_the_token_is_not_acknowledged(monkeypatch: pytest
             await read_answer(reader)
         assert place.server is not None
         (connection,) = place.server.connections
-        assert connection._socket().getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
+        assert connection.socket().getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
         writer.close()
         await writer.wait_closed()
 
@@ -251,7 +252,7 @@ def test_the_limit_stays_while_the_token_is_not_acknowledged(monkeypatch: pytest
 
 
 def test_a_slow_client_is_ended_and_does_not_hold_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imds_http, "IDLE_S", 0.05)
+    monkeypatch.setattr(imds_http, "LIMITS", replace(imds_http.LIMITS, request_s=0.05))
 
     async def work(place: Place) -> None:
         reader, writer = await asyncio.open_connection(*place.address)
@@ -264,7 +265,7 @@ def test_a_slow_client_is_ended_and_does_not_hold_others(monkeypatch: pytest.Mon
 
 
 def test_two_hundred_connections_and_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imds_http, "MAX_CONNECTIONS", 200)
+    monkeypatch.setattr(imds_http, "LIMITS", replace(imds_http.LIMITS, connections=200))
 
     async def work(place: Place) -> None:
         held = [await asyncio.open_connection(*place.address) for _ in range(200)]
