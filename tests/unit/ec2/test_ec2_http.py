@@ -102,7 +102,8 @@ def chunked(request: bytes, sizes: int) -> bytes:
     head, _, body = request.partition(b"\r\n\r\n")
     head = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length"))
     parts = [body[place : place + sizes] for place in range(0, len(body), sizes)]
-    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(b"%x;note=x\r\n%s\r\n" % (len(one), one) for one in parts) + b"0\r\nTrailer: x\r\n\r\n"
+    said = b"".join(b"%x;note=x\r\n%s\r\n" % (len(one), one) for one in parts)
+    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + said + b"0\r\nTrailer: x\r\n\r\n"
 
 
 @pytest.mark.parametrize("sizes", [1, 7, 1000])
@@ -162,7 +163,8 @@ def test_head_has_no_body(raw: Raw) -> None:
     (b"nonsense\r\n\r\n", 400, "MalformedQueryString"), (b"GET / HTTP/2.0\r\n\r\n", 400, "MalformedQueryString"),
     (b"get / HTTP/1.1\r\n\r\n", 400, "MalformedQueryString"), (b"GET /a b HTTP/1.1\r\n\r\n", 400, "MalformedQueryString"),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "MalformedQueryString"),
-    (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "MalformedQueryString"), (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400, "MalformedQueryString"),
+    (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "MalformedQueryString"),
+    (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400, "MalformedQueryString"),
     (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400, "MalformedQueryString"), (b"GET / HTTP/1.1\r\nA: b\x00\r\n\r\n", 400, "MalformedQueryString"),
     (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "MalformedQueryString"),
     (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400, "MalformedQueryString"),
