@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench`: labnet's times beside what the kernel alone costs, in one run, as milliseconds and ratios.
 
-Absolute times on shared machines are noise; the ratios are what to compare. Needs root. Takes about a minute.
+Absolute times on shared machines are noise; the ratios are what to compare. Needs root. Takes about two minutes.
 
 Usage: bench.py [--json] [--pods N] [--nodes N]
 """
@@ -36,6 +36,7 @@ def main() -> int:
             rows += cold_up(environ)
             rows += many_pods(environ, options.pods, options.nodes)
             rows += cni_carriers(environ)
+            rows += ec2_api()
         finally:
             subprocess.run([str(LABNET), "down", "--all"], env=environ, check=False, capture_output=True)
     if options.json:
@@ -43,7 +44,7 @@ def main() -> int:
     else:
         for row in rows:
             goal = f"   goal {row['goal']}" if row.get("goal") else ""
-            print(f"{row['what']:<58} {row['value']:>9.2f} {row['unit']:<8}{goal}")
+            print(f"{row['what']:<78} {row['value']:>9.2f} {row['unit']:<8}{goal}")
     return 0
 
 
@@ -117,6 +118,12 @@ pods: [%s]
         name = "in process" if carrier == "auto" else "through the executable"
         rows.append(row(f"a pod, CNI {name}", (many - few) / pods * 1e3, "ms"))
     return rows
+
+
+def ec2_api() -> list[dict[str, Any]]:
+    """The EC2 API beside moto's server; rows of tools/bench_ec2.py."""
+    found: list[dict[str, Any]] = json.loads(_out([sys.executable, str(HERE / "bench_ec2.py"), "--json"], None))
+    return found
 
 
 def row(what: str, value: float, unit: str, goal: str = "") -> dict[str, Any]:

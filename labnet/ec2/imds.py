@@ -1,7 +1,8 @@
 """The instance metadata that EC2's state implies: paths below ``/latest/`` and their exact text (pure), and tokens.
 
 No text ends in a newline; lists have one entry a line, an ENI's primary address first. A path with and without its trailing
-slash is the same, except that directories are listed with theirs. Source: docs/sources.md#imds
+slash is the same, except that directories are listed with theirs. What an instance has not (a role, user data, an Auto Scaling
+group, a signature, a volume) is in no list and a 404. Source: docs/sources.md#imds
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from labnet.ec2 import limits
 from labnet.ec2.rules.shapes import private_dns, public_dns, zone_id
 from labnet.errors import ImdsError
 from labnet.model.addressing import contains
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from labnet.ec2.service import Ec2Service
 
 MIN_TTL_S, MAX_TTL_S = 1, 21_600
+HYPERVISORS = ("nitro", "xen")
 Tree = Mapping[str, "str | Tree | Callable[[], Tree]"]
 """A directory: texts, directories, and directories that are made when somebody looks into them."""
 
@@ -43,7 +47,7 @@ def metadata(state: CloudState, instance_id: str, path: str) -> str:
     if instance is None or instance.state == "terminated":
         raise ImdsError(404, "Not Found")
     node: object = _tree(state, instance)
-    for word in [part for part in path.split("/") if part]:
+    for word in [unquote(part) for part in path.split("/") if part]:  # decoded after the split: %2f is no way into a directory
         if not isinstance(node, Mapping) or word not in node:
             raise ImdsError(404, "Not Found")
         node = node[word]
@@ -74,7 +78,9 @@ def _carries(eni: Eni, address: str) -> bool:
 def _tree(state: CloudState, instance: Instance) -> Tree:
     return {
         "meta-data": partial(_meta_data, state, instance),
-        "dynamic": {"instance-identity": lambda: {"document": _identity(state, instance)}},
+        "dynamic": {
+            "fws": {"instance-monitoring": "disabled"}, "instance-identity": lambda: {"document": _identity(state, instance)},
+        },
     }
 
 
@@ -86,18 +92,26 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     zone = instance.availability_zone
     groups = "\n".join(state.security_groups[one].name for one in primary.security_groups)
     out: dict[str, str | Tree | Callable[[], Tree]] = {
-        "ami-id": instance.image_id, "ami-launch-index": "0", "hostname": dns, "instance-action": "none", "instance-id": instance.id,
-        "instance-life-cycle": "on-demand", "instance-type": instance.instance_type, "local-hostname": dns, "local-ipv4": primary.primary,
-        "mac": primary.mac, "network": {"interfaces": {"macs": {eni.mac: partial(_interface, state, eni) for eni in enis}}},
-        "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region},
-        "profile": "default-hvm",
+        "ami-id": instance.image_id, "ami-launch-index": "0", "ami-manifest-path": "(unknown)",
+        "events": {"maintenance": {"history": "[]", "scheduled": "[]"}}, "hibernation": {"configured": "false"}, "hostname": dns,
+        "instance-action": "none", "instance-id": instance.id, "instance-life-cycle": "on-demand", "instance-type": instance.instance_type,
+        "local-hostname": dns, "local-ipv4": primary.primary, "mac": primary.mac,
+        "metrics": {"vhostmd": '<?xml version="1.0" encoding="UTF-8"?>'},
+        "network": {"interfaces": {"macs": {eni.mac: partial(_interface, state, eni) for eni in enis}}},
+        "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region}, "profile": "default-hvm",
     }
     if public is not None:
         out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
-    return {
-        **out, "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
+    out |= {
+        "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
+    kind = limits.load().get(instance.instance_type)
+    if kind is not None and kind.hypervisor in HYPERVISORS:
+        out["system"] = kind.hypervisor
+    if instance.metadata.instance_tags == "enabled" and instance.tags:
+        out["tags"] = {"instance": dict(instance.tags)}
+    return out
 
 
 def _interface(state: CloudState, eni: Eni) -> Tree:
@@ -130,7 +144,7 @@ def _identity(state: CloudState, instance: Instance) -> str:
         "instanceType": instance.instance_type, "kernelId": None, "pendingTime": _iso(instance.launched_at_s),
         "privateIp": state.enis_of(instance.id)[0].primary, "ramdiskId": None, "region": state.region, "version": "2017-09-30",
     }
-    return json.dumps(document, indent=2)
+    return json.dumps(document, indent=2, separators=(",", " : "))
 
 
 def _iso(now_s: float) -> str:

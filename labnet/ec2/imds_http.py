@@ -38,7 +38,24 @@ DEAD_PEER_MS = 15_000  # a token that never arrives is retransmitted no longer t
 TOKEN_PATH = "/latest/api/token"
 TTL_HEADER = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"
-VERSIONS = ("1.0", "2018-09-24", "2019-10-01", "2020-10-27", "2021-01-03", "2021-03-23", "2021-07-15", "latest")
+VERSIONS = (
+    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "2011-01-01",
+    "2011-05-01", "2012-01-12", "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19", "2016-06-30", "2016-09-02", "2018-03-28",
+    "2018-08-17", "2018-09-24", "2019-10-01", "2020-08-24", "2020-10-27", "2021-01-03", "2021-03-23", "2021-07-15", "latest",
+)
+PAGE = """<?xml version="1.0" encoding="iso-8859-1"?>
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN"
+\t"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">
+<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en">
+ <head>
+  <title>{0}</title>
+ </head>
+ <body>
+  <h1>{0}</h1>
+ </body>
+</html>
+"""
+"""What an error looks like; only a 405 has nothing but its head."""
 _SIOCOUTQ = 0x5411
 Who = Callable[[str], "str | None"]
 
@@ -77,6 +94,7 @@ def answer(state: CloudState, instance_id: str | None, tokens: TokenBook, now_s:
         left = ((TTL_HEADER, str(left_s)),)
     elif options.http_tokens == "required":
         return Answer(401)
+    left = (("Last-Modified", formatdate(instance.launched_at_s, usegmt=True)), *left)
     version, _, rest = path.lstrip("/").partition("/")
     if not version:
         return Answer(200, "\n".join(VERSIONS), left)
@@ -102,16 +120,16 @@ def _issue(tokens: TokenBook, instance_id: str, now_s: float, request: Request, 
 
 
 def render(reply: Answer, *, keep: bool, head_only: bool = False) -> bytes:
-    """The bytes of an answer. An error says its name in a small page, as EC2's do; no body ends in a newline."""
-    phrase = HTTPStatus(reply.status).phrase
+    """The bytes of an answer. An error says its name in a small page, as EC2's do; no other body ends in a newline."""
+    phrase = "Not Allowed" if reply.status == 405 else HTTPStatus(reply.status).phrase
     body, kind = reply.body, "text/plain"
-    if reply.status != 200:
-        said = f"{reply.status} - {phrase}"
-        body, kind = f"<html><head><title>{said}</title></head><body><h1>{said}</h1></body></html>", "text/html"
+    if reply.status not in (200, 405):
+        body, kind = PAGE.format(f"{reply.status} - {phrase}"), "text/html"
     data = body.encode()
     lines = [
         f"HTTP/1.1 {reply.status} {phrase}", *(f"{name}: {value}" for name, value in reply.headers), f"Content-Type: {kind}",
-        f"Content-Length: {len(data)}", f"Date: {formatdate(usegmt=True)}", f"Connection: {'keep-alive' if keep else 'close'}", "Server: EC2ws",
+        *(("Accept-Ranges: none",) if reply.status == 200 else ()), f"Content-Length: {len(data)}", f"Date: {formatdate(usegmt=True)}",
+        f"Connection: {'keep-alive' if keep else 'close'}", "Server: EC2ws",
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head_only else data)
 

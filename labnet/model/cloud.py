@@ -156,6 +156,7 @@ class MetadataOptions:
     http_tokens: Literal["optional", "required"] = "optional"
     hop_limit: int = 1
     http_endpoint: Literal["enabled", "disabled"] = "enabled"
+    instance_tags: Literal["enabled", "disabled"] = "disabled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from builders_ec2 import Cloud
 
 from labnet.ec2 import imds_http, limits
 from labnet.ec2.http1 import Request
-from labnet.ec2.imds import TokenBook
+from labnet.ec2.imds import TokenBook, who_has
 from labnet.ec2.imds_http import ImdsServer, answer, serve
 from labnet.ec2.service import Ec2Service
 from labnet.model.cloud import CloudState
@@ -151,6 +151,90 @@ def test_the_endpoint_can_be_turned_off() -> None:
         assert (await place.ask(token_request()))[0] == 403
 
     served(work)
+
+
+@pytest.mark.parametrize("raw, status, phrase", [
+    (get("/latest/meta-data/nothing"), 404, "Not Found"), (get("/latest/meta-data/mac", X_aws_ec2_metadata_token="x"), 401, "Unauthorized"),
+    (put(X_aws_ec2_metadata_token_ttl_seconds="0"), 400, "Bad Request"),
+    (put(X_aws_ec2_metadata_token_ttl_seconds="60", X_Forwarded_For="10.0.0.1"), 403, "Forbidden"),
+])
+def test_the_page_of_an_error_is_ec2s(raw: bytes, status: int, phrase: str) -> None:
+    async def work(place: Place) -> None:
+        found, headers, body = await place.ask(raw)
+        assert (found, headers["content-type"], headers["server"]) == (status, "text/html", "EC2ws")
+        assert body == (
+            '<?xml version="1.0" encoding="iso-8859-1"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN"\n'
+            '\t"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">\n'
+            '<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en">\n <head>\n'
+            f"  <title>{status} - {phrase}</title>\n </head>\n <body>\n  <h1>{status} - {phrase}</h1>\n </body>\n</html>\n"
+        )
+
+    served(work)
+
+
+@pytest.mark.parametrize("raw, allow", [
+    (get("/latest/api/token"), "OPTIONS, PUT"), (request("DELETE", "/latest/api/token"), "OPTIONS, PUT"),
+    (request("POST", "/latest/meta-data/mac"), "OPTIONS, GET, HEAD"), (request("FROBNICATE", "/latest/user-data"), "OPTIONS, GET, HEAD"),
+])
+def test_a_method_that_is_not_allowed(raw: bytes, allow: str) -> None:
+    async def work(place: Place) -> None:
+        assert await _status_line(place, raw) == "HTTP/1.1 405 Not Allowed"
+        status, headers, body = await place.ask(raw)
+        assert (status, headers["allow"], headers["content-length"], headers["content-type"], body) == (405, allow, "0", "text/plain", "")
+
+    served(work)
+
+
+async def _status_line(place: Place, raw: bytes) -> str:
+    reader, writer = await asyncio.open_connection(*place.address)
+    writer.write(raw)
+    line = (await asyncio.wait_for(reader.readline(), 5)).decode().strip()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+def test_the_head_of_an_answer() -> None:
+    async def work(place: Place) -> None:
+        _, headers, _ = await place.ask(get("/latest/meta-data/mac"))
+        assert headers["last-modified"] == "Tue, 14 Nov 2023 22:13:20 GMT"
+        assert headers["accept-ranges"] == "none" and headers["date"].endswith(" GMT") and headers["content-type"] == "text/plain"
+
+    served(work)
+
+
+@pytest.mark.parametrize("path", [
+    "/latest/meta-data/../../x", "/latest/meta-data/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd", "/latest/../latest/meta-data/mac",
+    "/latest/meta-data/..;/mac", "/latest/meta-data/mac%00", "/%6catest/meta-data/mac", "//etc//passwd", "/latest/meta-data\\mac", "/*", "*",
+])
+def test_no_path_leads_out(path: str) -> None:
+    async def work(place: Place) -> None:
+        assert (await place.ask(get(path)))[0] == 404
+
+    served(work)
+
+
+def test_versions_that_agents_ask_for() -> None:
+    async def work(place: Place) -> None:
+        for version in ("1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest"):  # cloud-init's among them
+            assert (await place.ask(get(f"/{version}/meta-data/instance-id")))[2] == place.instance
+            assert version in (await place.ask(get("/")))[2].split("\n")
+
+    served(work)
+
+
+def test_two_vpcs_with_the_same_addresses_are_told_apart_by_the_port_they_ask_at() -> None:
+    cloud = Cloud()
+    vpcs = [cloud.vpc(name=name) for name in ("main", "other")]
+    nodes = [cloud.node(cloud.subnet(vpc), name=f"node{n}") for n, vpc in enumerate(vpcs)]
+    assert len({cloud.primary(node).primary for node in nodes}) == 1
+    assert [who_has(cloud.state, vpc, "10.10.0.4") for vpc in vpcs] == nodes
+    token = TokenBook(b"s").issue(nodes[0], 60, 0.0)
+    book = TokenBook(b"s")
+    assert book.issue(nodes[0], 60, 0.0) == token
+    ask = Request("GET", "/latest/meta-data/instance-id", {"x-aws-ec2-metadata-token": token})
+    assert answer(cloud.state, nodes[0], book, 1.0, ask).body == nodes[0]
+    assert answer(cloud.state, nodes[1], book, 1.0, ask).status == 401
 
 
 def test_no_newline_at_the_end_and_listings() -> None:
