@@ -30,9 +30,11 @@ def to_document(value: Any) -> Any:
     if cls in _PLAIN:  # most values: a document is written for each thing that an API call changes
         return value
     if dataclasses.is_dataclass(cls):
-        document = {} if _has_own_kind(cls) else {"kind": _tag(cls)}
-        for field in _fields(cls):
-            document[field.name] = to_document(getattr(value, field.name))
+        tag, names = _layout(cls)
+        document: dict[str, Any] = {} if tag is None else {"kind": tag}
+        for name in names:
+            item = getattr(value, name)
+            document[name] = item if type(item) in _PLAIN else to_document(item)
         return document
     if isinstance(value, Mapping):
         return {str(key): to_document(item) for key, item in value.items()}
@@ -64,6 +66,12 @@ def _tag(cls: type) -> str:
 def _has_own_kind(cls: type) -> bool:
     """Has a class a field of that name? Then its documents carry no tag, and it can be no member of a union."""
     return any(field.name == "kind" for field in _fields(cls))
+
+
+@lru_cache(maxsize=256)
+def _layout(cls: type) -> tuple[str | None, tuple[str, ...]]:
+    """What a class's documents say in `kind`, None for nothing, and the names of its fields."""
+    return None if _has_own_kind(cls) else _tag(cls), tuple(field.name for field in _fields(cls))
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -343,3 +344,46 @@ def test_a_call_goes_on_when_its_client_has_gone(running: Running) -> None:
         gone.send(gone.signed(form("CreateVpc", CidrBlock="10.78.0.0/16")))
         gone.sock.shutdown(socket.SHUT_WR)
     assert until(lambda: len(running.service.state.vpcs) == before + 1)
+
+
+def test_calls_that_wait_hold_nobody_and_are_answered_in_their_connections_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Running()
+    try:
+        gate = one.wait(_future())
+        load = one.server.load
+
+        async def late() -> object:
+            await gate
+            return await load()
+
+        monkeypatch.setattr(one.server, "load", late)
+        with one.connect() as first, one.connect() as second:
+            first.send(first.signed(form("DescribeSubnets")) + first.signed(form("DescribeVpcs")))
+            assert second.ask(b"PUT / HTTP/1.1\r\n\r\n")[0] == 405, "answered while the other one waits"
+            assert until(lambda: len(one.server.tasks) == 1), "the second of a connection has not begun"
+            one.loop.call_soon_threadsafe(gate.set_result, None)
+            assert [b"DescribeSubnetsResponse" in first.answer()[2], b"DescribeVpcsResponse" in first.answer()[2]] == [True, True]
+    finally:
+        one.close()
+
+
+def test_a_server_that_closes_ends_calls_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "SHUTDOWN_S", 0.05)
+    one = Running()
+    gate = one.wait(_future())
+
+    async def never() -> object:
+        return await gate
+
+    monkeypatch.setattr(one.server, "load", never)
+    with one.connect() as client:
+        client.send(client.signed())
+        assert until(lambda: bool(one.server.tasks))
+        one.close()
+        assert client.stream.read() == b""
+    assert not one.server.tasks and not one.server.connections
+    assert one.logged == []
+
+
+async def _future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
