@@ -31,7 +31,7 @@ def table(results: Sequence[Result], *, width: int = WIDTH) -> str:
             lines.append(f"  {row}")
             for one in checks:
                 lines += _lines(one, width)
-    left = [f"left behind by {one.check.name}: {what}" for one in results for what in one.left]
+    left = [_legal(f"left behind by {one.check.name}: {what}") for one in results for what in one.left]
     return "\n".join([*lines, "", *left, summary(results)]).lstrip("\n")
 
 
@@ -40,7 +40,7 @@ def _lines(result: Result, width: int) -> Iterator[str]:
     said = f"{result.check.name}: {result.check.says}"
     yield textwrap.fill(said, width, initial_indent=f"    {mark}    ", subsequent_indent=" " * INDENT)
     if not result.passed:
-        reason = textwrap.shorten(result.reason, LONGEST, placeholder=" …")
+        reason = textwrap.shorten(_legal(result.reason), LONGEST, placeholder=" …")
         yield textwrap.fill(reason, width, initial_indent=" " * INDENT + "> ", subsequent_indent=" " * INDENT + "  ")
 
 
@@ -86,8 +86,8 @@ def _case(one: Result) -> str:
 
 
 def _legal(text: str) -> str:
-    """Without what XML cannot carry: an endpoint may answer with anything."""
-    return "".join(letter if letter in "\t\n" or letter >= " " else "?" for letter in text)
+    """Without what XML cannot carry and a terminal would obey: an endpoint may answer with anything."""
+    return "".join(letter if letter in "\t\n" or letter.isprintable() else "?" for letter in text)
 
 
 def _by_group(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
