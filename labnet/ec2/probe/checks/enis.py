@@ -171,9 +171,9 @@ def attach_beyond_the_card(at: Site) -> None:
     at.attach(at.eni(subnet), instance, 1)
     wanted = {"NetworkInterfaceId": at.eni(subnet), "InstanceId": instance}
     at.refused("AttachNetworkInterface", "AttachmentLimitExceeded", DeviceIndex=2, **wanted)
-    for index in (0, 1):
+    for index in (1, 2):
         at.attach(at.eni(subnet), instance, index, NetworkCardIndex=1)
-    at.refused("AttachNetworkInterface", "AttachmentLimitExceeded", DeviceIndex=2, NetworkCardIndex=1, **wanted)
+    at.refused("AttachNetworkInterface", "AttachmentLimitExceeded", DeviceIndex=3, NetworkCardIndex=1, **wanted)
     codes = "InvalidParameterValue AttachmentLimitExceeded"
     at.refused("AttachNetworkInterface", codes, DeviceIndex=2, NetworkCardIndex=2, **wanted)
 
