@@ -95,7 +95,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     if public is not None:
         out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
     return {
-        **out, "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
+        **out, "reservation-id": instance.reservation_id, "security-groups": groups,
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
 

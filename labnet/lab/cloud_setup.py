@@ -99,7 +99,7 @@ async def _authorize(api: Ec2Api, vpc: str, group: SecurityGroupSpec, ids: Cloud
 
 
 def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) -> list[dict[str, Any]]:
-    out = []
+    out: list[dict[str, Any]] = []
     for rule in rules:
         item: dict[str, Any] = {"IpProtocol": str(rule.get("protocol", "-1"))}
         if rule.get("fromPort") is not None:
@@ -111,7 +111,8 @@ def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) ->
             item["UserIdGroupPairs"] = [{"GroupId": ids.groups[vpc, str(rule["group"])]}]
         else:
             item["IpRanges"] = [{"CidrIp": str(rule["cidr"])}]
-        out.append(item)
+        if item not in out:  # EC2 refuses a permission that is named twice
+            out.append(item)
     return out
 
 

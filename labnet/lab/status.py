@@ -8,7 +8,7 @@ from typing import Any
 
 from labnet.model import names
 from labnet.model.addressing import contains
-from labnet.model.cloud import CloudState, Eni, Instance
+from labnet.model.cloud import Attachment, CloudState, Eni, Instance
 from labnet.model.cluster import Document, PodView
 from labnet.model.netstate import TABLE_MAIN
 
@@ -76,10 +76,14 @@ def _eni(facts: Facts, instance: Instance, eni: Eni) -> dict[str, Any]:
     pool = facts.pools.get(instance.name, {}).get(eni.id, Pool())
     subnet = facts.cloud.subnets[eni.subnet_id]
     return {
-        "id": eni.id, "deviceIndex": eni.attachment.device_index, "name": names.eni_link(eni.attachment.device_index), "mac": eni.mac,
+        "id": eni.id, "deviceIndex": eni.attachment.device_index, "name": _link(eni.attachment), "mac": eni.mac,
         "subnet": subnet.tags.get("Name", subnet.id), "ip": eni.primary, "table": pool.table, "prefixes": list(eni.prefixes),
         "addresses": {"used": pool.used, "warm": pool.warm, "cooling": pool.cooling, "max": pool.max},
     }
+
+
+def _link(at: Attachment) -> str:
+    return names.eni_link(at.device_index, at.network_card_index)
 
 
 def _pod(facts: Facts, pod: PodView) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def _pod(facts: Facts, pod: PodView) -> dict[str, Any]:
         return out
     pool = facts.pools.get(pod.node, {}).get(eni.id, Pool())
     return {
-        **out, "eni": eni.id, "device": names.eni_link(eni.attachment.device_index), "table": pool.table,
+        **out, "eni": eni.id, "device": _link(eni.attachment), "table": pool.table,
         "hostLink": names.host_link(pod.namespace, pod.name, facts.veth_prefix),
     }
 

@@ -73,13 +73,24 @@ class InternetGateway:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroupRule:
-    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id."""
+    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id.
+
+    Packets feel `permission` alone; `id`, `description` and `tags` are what people and the API call it by.
+    """
 
     protocol: str
     from_port: int | None = None
     to_port: int | None = None
     cidr: str | None = None
     group_id: str | None = None
+    id: str = ""
+    description: str = ""
+    tags: Tags = field(default_factory=dict, hash=False)
+
+    @property
+    def permission(self) -> tuple[str, int | None, int | None, str | None, str | None]:
+        """What it allows: a group has no two rules with the same one."""
+        return self.protocol, self.from_port, self.to_port, self.cidr, self.group_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +171,10 @@ class MetadataOptions:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An EC2 instance; its node is the namespace named after the tag Name."""
+    """An EC2 instance.
+
+    `node_name` is fixed at launch: the tag Name where it is a free name, else the id. Tags may change, a node's name does not.
+    """
 
     id: str
     instance_type: str
@@ -174,11 +188,15 @@ class Instance:
     metadata: MetadataOptions = MetadataOptions()
     client_token: str = ""
     request_digest: str = ""
+    node_name: str = ""
+    launch_index: int = 0
+    reservation_id: str = ""
+    terminated_at_s: float | None = None
 
     @property
     def name(self) -> str:
-        """The tag Name, or the id."""
-        return self.tags.get("Name", self.id)
+        """The name of its node."""
+        return self.node_name or self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""VPCs, subnets, internet gateways, instance types (pure). Source: docs/sources.md#subnets"""
+"""VPCs, subnets, internet gateways (pure). Source: docs/sources.md#subnets"""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_gateway, get_subnet, get_vpc, no_gateway, no_subnet, no_vpc
+from labnet.ec2.rules.grouprules import with_ids
 from labnet.ec2.rules.pool import free_count
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
-from labnet.ec2.rules.shapes import gateway_shape, subnet_shape, type_shape, vpc_shape
+from labnet.ec2.rules.shapes import gateway_shape, subnet_shape, vpc_shape
 from labnet.errors import Ec2Error
 from labnet.model.addressing import canonical, contains, overlap, prefix_length
-from labnet.model.cloud import CloudState, InstanceType, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from labnet.model.cloud import CloudState, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
 
 LARGEST, SMALLEST = 16, 28
 CIDRS_PER_VPC = 5
@@ -35,10 +36,8 @@ def create_vpc(state: CloudState, params: Params, context: Context) -> Result:
     state, vpc_id = new_id(state, "vpc", tags.get("Name", ""))
     vpc = Vpc(vpc_id, (cidr,), tags)
     state, group_id = new_id(state, "sg", f"{vpc_id}/default")
-    group = SecurityGroup(
-        group_id, "default", vpc_id, "default VPC security group", (SecurityGroupRule("-1", group_id=group_id),),
-        (SecurityGroupRule("-1", cidr="0.0.0.0/0"),),
-    )
+    state, rules = with_ids(state, (SecurityGroupRule("-1", group_id=group_id), SecurityGroupRule("-1", cidr="0.0.0.0/0")))
+    group = SecurityGroup(group_id, "default", vpc_id, "default VPC security group", rules[:1], rules[1:])
     state = replace(state, vpcs={**state.vpcs, vpc_id: vpc}, security_groups={**state.security_groups, group_id: group})
     return state, {"Vpc": vpc_shape(state, vpc)}
 
@@ -152,10 +151,6 @@ _GATEWAY_FIELDS: dict[str, describe.Field[InternetGateway]] = {
     "internet-gateway-id": lambda one: (one.id,), "attachment.vpc-id": lambda one: (one.vpc_id,) if one.vpc_id else (),
     "attachment.state": lambda one: ("available",) if one.vpc_id else (),
 }
-_TYPE_FIELDS: dict[str, describe.Field[InstanceType]] = {
-    "instance-type": lambda one: (one.name,), "bare-metal": lambda one: (str(one.bare_metal).lower(),),
-    "hypervisor": lambda one: (one.hypervisor,),
-}
 
 
 def describe_vpcs(state: CloudState, params: Params, context: Context) -> Result:
@@ -186,17 +181,6 @@ def describe_gateways(state: CloudState, params: Params, context: Context) -> Re
     return state, {"InternetGateways": [gateway_shape(state, one) for one in shown], **more}
 
 
-def describe_types(state: CloudState, params: Params, context: Context) -> Result:
-    """DescribeInstanceTypes, from the table."""
-    named = params.get("InstanceTypes") or list(context.limits)
-    for one in named:
-        if one not in context.limits:
-            raise Ec2Error("InvalidInstanceType", f"The following supplied instance types do not exist: [{one}]")
-    found = describe.matching([context.limits[one] for one in named], params, _TYPE_FIELDS, lambda one: {})
-    shown, more = describe.page(found, params)
-    return state, {"InstanceTypes": [type_shape(one) for one in shown], **more}
-
-
 ACTIONS = {
     "CreateVpc": action(create_vpc, "CidrBlock TagSpecifications", "CidrBlock"),
     "AssociateVpcCidrBlock": action(associate_cidr, "VpcId CidrBlock", "VpcId CidrBlock", dry_run=False),
@@ -211,5 +195,4 @@ ACTIONS = {
     "DetachInternetGateway": action(detach_gateway, "InternetGatewayId VpcId", "InternetGatewayId VpcId"),
     "DeleteInternetGateway": action(delete_gateway, "InternetGatewayId", "InternetGatewayId"),
     "DescribeInternetGateways": action(describe_gateways, "InternetGatewayIds Filters MaxResults NextToken", mutates=False),
-    "DescribeInstanceTypes": action(describe_types, "InstanceTypes Filters MaxResults NextToken", mutates=False),
 }

@@ -74,7 +74,9 @@ def check_given_prefixes(state: CloudState, subnet: Subnet, prefixes: Sequence[s
         if not aligned or not contains(subnet.cidr, prefix):
             raise invalid(f"invalid value for parameter prefix: {prefix}")
         block = set(range(first, last + 1))
-        if block & (taken_in(state, subnet) | reserved(subnet.cidr) | seen):
+        if block & reserved(subnet.cidr):
+            raise invalid(f"Prefix {prefix} is in subnet's reserved address range")
+        if block & seen or not block.isdisjoint(taken_in(state, subnet)):
             raise Ec2Error("InvalidIPAddress.InUse", f"Prefix {prefix} is in use.")
         seen |= block
 

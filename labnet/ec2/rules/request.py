@@ -24,6 +24,8 @@ class Context:
     now_s: float
     limits: Mapping[str, InstanceType]
     caller: str = ""
+    name_taken: Callable[[str], bool] = lambda name: False
+    """Does something outside the cloud (a pod, a namespace) have the name of a node already?"""
 
 
 Rule = Callable[[CloudState, Params, Context], Result]
@@ -56,6 +58,14 @@ def check_parameters(entry: Action, params: Params) -> None:
     for name in entry.required:
         if params.get(name) in (None, "", []):
             raise Ec2Error("MissingParameter", f"The request must contain the parameter {name}")
+
+
+def check_members(item: Mapping[str, Any], known: str, where: str) -> None:
+    """Refuse members of a structure in a request that would be ignored; names as words of one text. Errors: Ec2Error."""
+    names = known.split()
+    for name in item:
+        if name not in names:
+            raise Ec2Error("UnknownParameter", f"The parameter {where}.{name} is not recognized")
 
 
 def new_id(state: CloudState, kind: str, name: str = "") -> tuple[CloudState, str]:

@@ -131,7 +131,8 @@ class CloudMachine(RuleBasedStateMachine):
     @invariant()
     def everything_can_be_described(self) -> None:
         assert len(self.cloud.call("DescribeNetworkInterfaces")["NetworkInterfaces"]) == len(self.cloud.state.enis)
-        assert len(self.cloud.call("DescribeInstances")["Reservations"]) == len(self.cloud.state.instances)
+        launches = self.cloud.call("DescribeInstances")["Reservations"]
+        assert [one["InstanceId"] for each in launches for one in each["Instances"]] == list(self.cloud.state.instances)
 
     def teardown(self) -> None:
         state = self.cloud.state
