@@ -21,6 +21,7 @@ from labnet.model.cloud import CloudState, Eni, Instance, InstanceType, Internet
 from labnet.ports import Clock, Store
 
 Effects = Callable[[CloudState, CloudState], None]
+Observer = Callable[[CloudState, CloudState], None]
 LEDGER = "ec2-calls"
 SHELVES: tuple[tuple[str, type], ...] = (
     ("vpcs", Vpc), ("subnets", Subnet), ("internet_gateways", InternetGateway), ("security_groups", SecurityGroup), ("enis", Eni),
@@ -30,13 +31,20 @@ COUNTERS = "counters"
 
 
 class Ec2Service:
-    """The one cloud of a lab. `effects` makes a change of state true in the kernel; None for none."""
+    """The one cloud of a lab. `effects` makes a change of state true in the kernel; None for none.
+
+    `name_taken` says whether something that is no instance has the name of a node. `observers` hear of every change that was
+    made, before its answer is given.
+    """
 
     def __init__(
-        self, state: CloudState, limits: Mapping[str, InstanceType], clock: Clock, store: Store | None = None, effects: Effects | None = None
+        self, state: CloudState, limits: Mapping[str, InstanceType], clock: Clock, store: Store | None = None, effects: Effects | None = None,
+        name_taken: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.state = state
+        self.observers: list[Observer] = []
         self._limits, self._clock, self._store, self._effects = limits, clock, store, effects
+        self._name_taken = name_taken
 
     def client(self, caller: str) -> Ec2Client:
         """The Ec2Api port for one caller."""
@@ -55,7 +63,7 @@ class Ec2Service:
 
     def _serve(self, caller: str, action: str, params: Mapping[str, Any], now_s: float) -> dict[str, Any]:
         old = self.state
-        new, answer = execute(old, action, params, Context(now_s, self._limits, caller))
+        new, answer = execute(old, action, params, Context(now_s, self._limits, caller, self._name_taken))
         if new is old:
             return answer
         self._write(old, new)
@@ -68,6 +76,8 @@ class Ec2Service:
                     raise  # a fault of ours, not the kernel's word: told as it is
                 raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
         self.state = new
+        for observer in self.observers:
+            observer(old, new)
         return answer
 
     def _write(self, old: CloudState, new: CloudState) -> None:

@@ -20,6 +20,7 @@ class CloudIds:
     groups: dict[tuple[str, str], str] = field(default_factory=dict)
     vpc_of_subnet: dict[str, str] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
+    launches: dict[str, int] = field(default_factory=dict)
 
 
 async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
@@ -31,11 +32,12 @@ async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
 
 
 async def run_node(api: Ec2Api, node: NodeSpec, ids: CloudIds) -> str:
-    """RunInstances for one node; returns the instance id. Errors: Ec2Error."""
+    """RunInstances for one node; returns the instance id. A node that is launched again is another instance. Errors: Ec2Error."""
+    launch = ids.launches[node.name] = ids.launches.get(node.name, 0) + 1
     vpc = ids.vpc_of_subnet[node.subnet]
     params: dict[str, Any] = {
         "ImageId": IMAGE_ID, "InstanceType": node.instance_type, "MinCount": 1, "MaxCount": 1,
-        "TagSpecifications": [_tagged("instance", node.name)], "ClientToken": f"labnet-{node.name}",
+        "TagSpecifications": [_tagged("instance", node.name)], "ClientToken": f"labnet-{node.name}" + (f"-{launch}" if launch > 1 else ""),
     }
     groups = [ids.groups[vpc, group] for group in node.security_groups]
     if node.public_ip is None:

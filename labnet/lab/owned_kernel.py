@@ -22,7 +22,8 @@ class OwnedKernel(LinuxKernel):
         self._registry.made({name: inode for name in names if (inode := self.inode(name)) is not None})
 
     def remove_netns(self, names: Iterable[str]) -> None:
-        """Drop namespaces, then strike them off."""
+        """Drop namespaces, then strike them off, on disk too: somebody else may take the names."""
         gone = list(names)
         super().remove_netns(gone)
         self._registry.gone(gone)
+        self._registry.flush()

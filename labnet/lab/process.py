@@ -90,6 +90,7 @@ async def _live(
     kernel = OwnedKernel(registry)
     host = LocalHost(paths, kernel)
     world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=host, serves=True)
+    world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
     control = ControlServer(Verbs(world).table(), log)
     try:
         gc.disable()  # nothing made while a lab comes up is garbage soon; collecting costs a fifth of that time

@@ -39,6 +39,7 @@ class Served:
     netns: str
     sockets: list[socket.socket] = field(default_factory=list)
     servers: list[asyncio.AbstractServer] = field(default_factory=list)
+    http: list[web.Server] = field(default_factory=list)
     readers: list[socket.socket] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -81,6 +82,9 @@ class Workloads:
             loop.remove_reader(reader)
         for server in served.servers:
             server.close()
+        for connection in [one for http in served.http for one in http.connections]:
+            if connection.transport is not None:
+                connection.transport.abort()  # a client that keeps its connection would keep the namespace
         for sock in served.sockets:
             sock.close()
         for task in served.tasks:
@@ -154,6 +158,7 @@ class Workloads:
     async def _attach(self, served: Served, sock: socket.socket) -> None:
         assert self._http is not None
         server = self._http.Server(functools.partial(self._respond, served.owner), access_log=None)
+        served.http.append(server)
         served.servers.append(await asyncio.get_running_loop().create_server(server, sock=sock))
 
     async def _respond(self, owner: str, request: web.BaseRequest) -> web.StreamResponse:
