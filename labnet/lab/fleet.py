@@ -19,9 +19,11 @@ from labnet.lab.node import NodeAgent, NodeParts, detect_backend
 from labnet.model import names
 from labnet.model.cloud import CloudState, Instance
 from labnet.model.cluster import PodView, node_document
-from labnet.model.netstate import Backend
+from labnet.model.netstate import Backend, Change, Sysctl
 from labnet.model.scenario import CniSpec, NodeSpec
 
+_NO_ORPHANS = Change("add", Sysctl("net/ipv4/tcp_orphan_retries", "1"))
+"""The connections of what ends wait for answers that cannot come any more, and hold their namespace: not for long, then."""
 Guard = Callable[[Coroutine[Any, Any, Any], str], Coroutine[Any, Any, Any]]
 """Makes a coroutine whose failure is told and ends nothing else."""
 
@@ -176,6 +178,7 @@ class Fleet:
                 parts.workloads.stop(pod.key)
         spaces = [names.pod_netns(parts.lab, pod.namespace, pod.name) for pod in pods if not pod.host_network]
         spaces = [node.netns, *(netns for netns in spaces if parts.kernel.exists(netns))]
+        parts.kernel.apply([(netns, (_NO_ORPHANS,)) for netns in spaces])
         with parts.clock.busy():
             await parts.host.end_node(node.name, spaces)
         try:

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -83,8 +84,7 @@ class Workloads:
         for server in served.servers:
             server.close()
         for connection in [one for http in served.http for one in http.connections]:
-            if connection.transport is not None:
-                connection.transport.abort()  # a client that keeps its connection would keep the namespace
+            _cut(connection.transport)
         for sock in served.sockets:
             sock.close()
         for task in served.tasks:
@@ -172,6 +172,15 @@ class Workloads:
         }
         answer: web.StreamResponse = self._http.Response(text=json.dumps(body) + "\n", content_type="application/json")
         return answer
+
+
+def _cut(transport: asyncio.Transport | None) -> None:
+    """End a connection by a reset: a client that keeps it, or never answers the FIN, would keep the namespace."""
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def _echo(sock: socket.socket) -> None:
