@@ -36,7 +36,9 @@ class Events(Protocol):
 
 
 class Store(Protocol):
-    """Documents that outlive the lab's process. A write is durable against the end of the process when the call returns."""
+    """Documents that outlive the lab's process. A write is safe from the end of the process when `flush` returns, or when
+    the loop has turned; reading sees it at once.
+    """
 
     def put(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
         """Write one document."""
@@ -52,6 +54,9 @@ class Store(Protocol):
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """The records of a ledger, oldest first."""
+
+    def flush(self) -> None:
+        """Everything written so far is safe now: called between a journal's entry and its effect."""
 
 
 class Ec2Api(Protocol):
@@ -134,6 +139,9 @@ class Kernel(Protocol):
 
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace, usable from anywhere for ever."""
+
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Several at once: (family, type, protocol) each. All or none."""
 
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Any
 
+from labnet.cni.jsontext import indented
 from labnet.errors import CniError
 from labnet.model import addressing
 
@@ -100,7 +101,7 @@ class Result:
 
     def render(self, version: str) -> bytes:
         """As a plugin prints it: JSON, four spaces deep, no newline at the end. Errors: as `document`."""
-        return json.dumps(self.document(version), indent=4, ensure_ascii=False).encode(errors="replace")
+        return indented(self.document(version))
 
     def _flat(self) -> dict[str, Any]:
         out: dict[str, Any] = {}

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from labnet.cni.jsontext import compact
+
 KIND = "cniCacheV1"
 
 
@@ -53,7 +55,7 @@ class FileResults:
 
     def write(self, key: str, entry: Mapping[str, Any]) -> None:
         """Remember one ADD. Errors: OSError."""
-        data = json.dumps(entry, separators=(",", ":")).encode()
+        data = compact(entry)
         try:
             _write(f"{self._directory}/{key}", data)
         except FileNotFoundError:
@@ -82,13 +84,18 @@ def _write(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
+def encoded(config: bytes) -> str:
+    """A list's text as an entry carries it."""
+    return base64.b64encode(config).decode()
+
+
 def entry_of(
-    *, container_id: str, config: bytes, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
+    *, container_id: str, config: str, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
     result: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """One entry in the shape that CNI runtimes share. Source: docs/sources.md#cni-contract."""
+    """One entry in the shape that CNI runtimes share; `config` is the list's text in base64 (`encoded`). Source: docs/sources.md#cni-contract."""
     entry: dict[str, Any] = {
-        "kind": KIND, "containerId": container_id, "config": base64.b64encode(config).decode(), "ifName": ifname, "networkName": network,
+        "kind": KIND, "containerId": container_id, "config": config, "ifName": ifname, "networkName": network,
         "netns": netns,
     }
     pairs = [pair.partition("=") for pair in args.split(";")] if args else []

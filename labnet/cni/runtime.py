@@ -16,9 +16,10 @@ from typing import Any
 
 from labnet.cni import skel, spec
 from labnet.cni.conflist import Conflist, plugin_stdin
+from labnet.cni.jsontext import compact
 from labnet.cni.registry import Registry
 from labnet.cni.result import Result, parse_result
-from labnet.cni.results import Results, entry_of
+from labnet.cni.results import Results, encoded, entry_of
 from labnet.cni.skel import Outcome
 from labnet.cni.spec import NetnsGrant
 from labnet.errors import CniError
@@ -109,7 +110,7 @@ class Runtime:
         self._results, self._path = results, path
         self._in_process = None if always_exec else in_process
         self._exec = exec_
-        self._config = json.dumps(conflist.document).encode()
+        self._config = encoded(compact(conflist.document))
 
     async def add(self, attachment: Attachment) -> Result:
         """Attach; the last plugin's result, which is remembered. Errors: CniError, worded as a runtime passes it on."""

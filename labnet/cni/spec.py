@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from labnet.cni.jsontext import indented
 from labnet.cni.result import Result, parse_result
 from labnet.errors import CniError
 
@@ -189,7 +190,7 @@ def render_error(error: CniError, cni_version: str = "") -> bytes:
     document |= {"code": error.number, "msg": error.message}
     if error.details:
         document["details"] = error.details
-    return json.dumps(document, indent=4, ensure_ascii=False).encode(errors="replace")
+    return indented(document)
 
 
 def parse_error(stdout: bytes) -> CniError | None:

@@ -60,6 +60,8 @@ class Ec2Service:
             return answer
         self._write(old, new)
         if self._effects is not None:
+            if self._store is not None:
+                self._store.flush()  # the journal stands before the kernel changes
             try:
                 self._effects(old, new)
             except Exception as error:

@@ -7,6 +7,7 @@ an event and is tried anew at the next look. Source: docs/sources.md#ipamd-start
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class Ipamd:
         self._cloud = NodeCloud(ec2, imds, clock, settings)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
+        self._saving: asyncio.Future[None] | None = None
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
@@ -136,7 +138,7 @@ class Ipamd:
             return AddNetworkReply(success=False)
         if held is None:
             try:
-                self._checkpoint.write(self._datastore.assignments())
+                await self._saved()
             except IpamError:
                 self._datastore.forget(key)
                 raise
@@ -155,12 +157,31 @@ class Ipamd:
         """Take an address back; it cools down. Errors: UnknownAttachment; IpamError when the checkpoint cannot be written."""
         assignment = self._datastore.release(_key(request), self._clock.now_s())
         try:
-            self._checkpoint.write(self._datastore.assignments())
+            await self._saved()
         except IpamError:
             self._datastore.put_back(assignment)
             raise
         entry = self._entry(assignment.eni_id)
         return DelNetworkReply(success=True, allocations=(IpAllocation(assignment.address, entry.device_index, entry.table),))
+
+    async def _saved(self) -> None:
+        """Until the checkpoint holds what the datastore holds now. Calls of one turn of the loop share one file. Errors: IpamError."""
+        if self._saving is None:
+            loop = asyncio.get_running_loop()
+            self._saving = loop.create_future()
+            loop.call_soon(self._save)
+        await asyncio.shield(self._saving)  # who is cancelled leaves the file to the others
+
+    def _save(self) -> None:
+        saving, self._saving = self._saving, None
+        assert saving is not None, "somebody waits"
+        try:
+            self._checkpoint.write(self._datastore.assignments())
+        except IpamError as error:
+            saving.set_exception(error)
+            saving.exception()  # told here already, should everybody who waits be cancelled
+        else:
+            saving.set_result(None)
 
     # ---- what others may see ----------------------------------------------------------------------------------------------
 

@@ -230,11 +230,16 @@ class LinuxKernel:
 
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace; the caller closes it. Errors: KernelError."""
+        return self.open_sockets(netns, [(family, type, proto)])[0]
+
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Sockets (family, type, protocol) of that namespace; the caller closes them. Errors: KernelError; then none is open."""
         with self._work() as visit:
             try:
-                return namespaces.open_socket(visit.fd(netns), family, type, proto)
+                return namespaces.open_sockets(visit.fd(netns), kinds)
             except OSError as error:
-                raise KernelError("open socket", netns, f"family {family}", error.errno or 0) from error
+                what = ", ".join(f"family {family}" for family in dict.fromkeys(kind[0] for kind in kinds))
+                raise KernelError("open socket", netns, what, error.errno or 0) from error
 
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None

@@ -220,6 +220,10 @@ class FakeKernel:
         """Refused. Errors: EOPNOTSUPP."""
         raise KernelError("open socket", netns, f"family {family}", errno.EOPNOTSUPP, NO_PROGRAMS)
 
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Refused. Errors: EOPNOTSUPP."""
+        return [self.open_socket(netns, *kind) for kind in kinds]
+
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
     ) -> ProgramResult:

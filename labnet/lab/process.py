@@ -45,7 +45,7 @@ def run(scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float
     """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
     clock = LabClock()
     loop = new_event_loop(clock)
-    store = SqliteStore(paths.store)
+    store = SqliteStore(paths.store, loop.call_soon)
     registry = Registry(paths, replace(record, pid=os.getpid()))
     try:
         return loop.run_until_complete(_live(scenario, paths, registry, store, clock, timeout_s, _Caller(caller)))
