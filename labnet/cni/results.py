@@ -93,7 +93,7 @@ def entry_of(
     *, container_id: str, config: str, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
     result: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """One entry in the shape that CNI runtimes share; `config` is the list's text in base64 (`encoded`). Source: docs/sources.md#cni-contract."""
+    """One entry in the shape that CNI runtimes share; `config` is the list's text, `encoded`. Source: docs/sources.md#cni-contract."""
     entry: dict[str, Any] = {
         "kind": KIND, "containerId": container_id, "config": config, "ifName": ifname, "networkName": network,
         "netns": netns,

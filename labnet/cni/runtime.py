@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from labnet.cni import skel, spec
@@ -23,6 +23,7 @@ from labnet.cni.results import Results, encoded, entry_of
 from labnet.cni.skel import Outcome
 from labnet.cni.spec import NetnsGrant
 from labnet.errors import CniError
+from labnet.model.values import frozen
 from labnet.ports import Clock
 
 BIN_DIR = "/opt/cni/bin"
@@ -34,7 +35,7 @@ Spawn = Callable[[Sequence[str], Mapping[str, str], bytes, Sequence[int]], Await
 under the same numbers) → (exit code, stdout, stderr). It adds PATH and whatever else a process of that node has."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """A container's interface in a network: `args` is CNI_ARGS, `capabilities` what the runtime offers plugins."""
 

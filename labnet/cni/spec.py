@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from labnet.cni.jsontext import indented
 from labnet.cni.result import Result, parse_result
 from labnet.errors import CniError
+from labnet.model.values import frozen
 
 Verb = Literal["ADD", "DEL", "CHECK", "GC", "STATUS"]
 
@@ -43,7 +44,7 @@ _VERSION = re.compile(r"\d+(\.\d+){0,2}")
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetConf:
     """The configuration that a plugin reads from stdin: `document` is all of it, the rest is what the contract names."""
 
@@ -54,7 +55,7 @@ class NetConf:
     prev_result: Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetnsGrant:
     """The namespace behind CNI_NETNS, as the kernel door names it; `own` says that it is the plugin's own, which no runtime may ask."""
 
@@ -62,7 +63,7 @@ class NetnsGrant:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One call of a plugin, checked: the variables of the environment, the configuration, and the opened namespace."""
 

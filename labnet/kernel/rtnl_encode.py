@@ -20,6 +20,7 @@ from typing import Any
 
 from labnet.kernel import codec
 from labnet.model.netstate import Addr, Family, Link, LinkMtu, LinkUp, Neigh, Op, Route, Rule
+from labnet.model.values import frozen
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE, RTM_DELRULE = 24, 25, 28, 29, 32, 33
@@ -45,7 +46,7 @@ Holes = dict[str, Any]
 """Values by name: int for 32-bit numbers, text for addresses, MACs and names."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """A message in the codec's own form: which codec, type and flags, header fields, attributes in order."""
 

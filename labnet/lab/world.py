@@ -50,7 +50,7 @@ class World:
     ) -> None:
         self.scenario, self.lab, self.kernel, self.clock, self.store, self.log = scenario, lab, kernel, clock, store, log
         self.host: Host = host or NoHost()
-        self.slices = SliceBook(kernel)
+        self.slices = SliceBook(kernel, busy=clock.busy)
         self.events = LabEvents(lab, store, clock)
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
@@ -73,6 +73,7 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
+        self.kernel.prepare_netns([names.pod_netns(self.lab, pod.namespace, pod.name) for pod in self.scenario.pods if not pod.host_network])
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -82,6 +83,7 @@ class World:
         for pod in self.scenario.pods:
             self.add_pod(pod)
         waiting = await self.settle(timeout_s, tell)
+        self.kernel.finish_preparing()
         self.state = "running"
         return waiting
 
