@@ -111,6 +111,7 @@ class Runtime:
         self._results, self._path = results, path
         self._in_process = None if always_exec else in_process
         self._exec = exec_
+        self._plain: dict[int, bytes] = {}
         self._config = encoded(compact(conflist.document))
 
     async def add(self, attachment: Attachment) -> Result:
@@ -163,7 +164,7 @@ class Runtime:
             "CNI_COMMAND": verb, "CNI_CONTAINERID": attachment.container_id, "CNI_NETNS": attachment.netns_path,
             "CNI_IFNAME": attachment.ifname, "CNI_PATH": self._path, "CNI_ARGS": attachment.args,
         }
-        stdin = plugin_stdin(self.conflist, plugin, previous, attachment.capabilities)
+        stdin = self._stdin(plugin, previous, attachment.capabilities)
         try:
             outcome = await self._carried(kind, environ, stdin, attachment.netns)
             if outcome.exit_code:
@@ -173,6 +174,15 @@ class Runtime:
             described = f'plugin type="{kind}" name="{self.conflist.name}" failed ({verb.lower().replace("del", "delete")}): {said}'
             raise CniError(error.number, described) from error
         return outcome
+
+    def _stdin(self, plugin: Mapping[str, Any], previous: Mapping[str, Any] | None, capabilities: Mapping[str, Any]) -> bytes:
+        """What a plugin reads; the same for every container when it follows from the list alone."""
+        if previous is not None or capabilities:
+            return plugin_stdin(self.conflist, plugin, previous, capabilities)
+        known = self._plain.get(id(plugin))
+        if known is None:
+            known = self._plain[id(plugin)] = plugin_stdin(self.conflist, plugin, None, {})
+        return known
 
     async def _carried(self, kind: str, environ: Mapping[str, str], stdin: bytes, netns: NetnsGrant | None) -> Outcome:
         if self._in_process is not None and self._in_process.has(kind):

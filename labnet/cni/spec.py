@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import Any, Literal
 
 from labnet.cni.jsontext import indented
@@ -120,8 +121,9 @@ def check_network_name(text: str) -> None:
         raise CniError(BAD_CONFIG, "invalid characters found in network name", text)
 
 
+@lru_cache(maxsize=64)
 def parse_config(stdin: bytes) -> NetConf:
-    """The configuration on stdin, without judging its version. Errors: CniError 6 (not JSON, wrong types), 7 (name)."""
+    """The configuration on stdin, without judging its version; a node's is read once. Never change its document. Errors: CniError 6 (not JSON, wrong types), 7 (name)."""
     document = _decoded(stdin)
     name, version, kind = (_text(document, key) for key in ("name", "cniVersion", "type"))
     check_network_name(name)

@@ -62,7 +62,10 @@ class _Claims:
         return before
 
     def _own(self, key: Key, name: str, item: KernelObject) -> None:
-        names = self.owners.setdefault(key, {})
+        names = self.owners.get(key)
+        if names is None:
+            self.owners[key] = {name: item}
+            return
         last = next(reversed(names)) if names else name
         names[name] = item
         if self.place[last] > self.place[name]:
@@ -197,6 +200,9 @@ class SliceBook:
         claims = self._claims.setdefault(netns, _Claims())
         standing = claims.slices.get(part.name)
         wanted = index(part.objects)
+        if standing is None and claims.owners.keys().isdisjoint(wanted):  # most slices of most labs: nothing of it is anybody's yet
+            claims.write(part, wanted)
+            return diff_indexed({}, wanted), None
         keys = wanted if standing is None else index(standing.objects) | wanted
         have = claims.effective(keys)
         before = claims.write(part, wanted)
