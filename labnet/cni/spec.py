@@ -123,7 +123,10 @@ def check_network_name(text: str) -> None:
 
 @lru_cache(maxsize=64)
 def parse_config(stdin: bytes) -> NetConf:
-    """The configuration on stdin, without judging its version; a node's is read once. Never change its document. Errors: CniError 6 (not JSON, wrong types), 7 (name)."""
+    """The configuration on stdin, without judging its version; never change its document: a node's is read once.
+
+    Errors: CniError 6 (not JSON, wrong types), 7 (name).
+    """
     document = _decoded(stdin)
     name, version, kind = (_text(document, key) for key in ("name", "cniVersion", "type"))
     check_network_name(name)
