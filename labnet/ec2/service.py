@@ -17,15 +17,11 @@ from labnet.ec2.rules.request import Context
 from labnet.errors import Ec2Error, KernelError
 from labnet.model import codec
 from labnet.model.addressing import bounds, to_int
-from labnet.model.cloud import CloudState, Eni, Instance, InstanceType, InternetGateway, SecurityGroup, Subnet, Vpc
+from labnet.model.cloud import SHELVES, CloudState, InstanceType
 from labnet.ports import Clock, Store
 
 Effects = Callable[[CloudState, CloudState], None]
 LEDGER = "ec2-calls"
-SHELVES: tuple[tuple[str, type], ...] = (
-    ("vpcs", Vpc), ("subnets", Subnet), ("internet_gateways", InternetGateway), ("security_groups", SecurityGroup), ("enis", Eni),
-    ("instances", Instance),
-)
 COUNTERS = "counters"
 
 
@@ -76,7 +72,7 @@ class Ec2Service:
         """Put what differs into the store; unchanged objects are the same objects."""
         if self._store is None:
             return
-        for shelf, _cls in SHELVES:
+        for shelf in SHELVES:
             before: Mapping[str, object] = getattr(old, shelf)
             after: Mapping[str, object] = getattr(new, shelf)
             if before is after:
@@ -110,11 +106,12 @@ class Ec2Client:
 def restore(store: Store, fresh: CloudState) -> CloudState:
     """The state that an earlier process wrote; what can be derived (taken addresses) is derived. Errors: CodecError."""
     shelves: dict[str, Any] = {
-        shelf: {key: codec.from_document(document, cls) for key, document in store.load(f"ec2/{shelf}").items()} for shelf, cls in SHELVES
+        shelf: {key: codec.from_document(document, cls) for key, document in store.load(f"ec2/{shelf}").items()}
+        for shelf, cls in SHELVES.items()
     }
     counters = {key: int(value) for key, value in store.load("ec2/meta").get(COUNTERS, {}).items()}
     taken: dict[str, set[int]] = {}
-    public: set[str] = set()
+    public: set[str] = {one.public_ip for one in shelves["addresses"].values()}
     for eni in shelves["enis"].values():
         used = taken.setdefault(eni.subnet_id, set())
         used.update(to_int(item.address) for item in eni.addresses)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules import describe
-from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_subnet, no_eni
+from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_own_eni, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
 from labnet.ec2.rules.request import Context, Params, Result, action, check_same, count_of, invalid, new_id, request_digest, tags_for
 from labnet.ec2.rules.shapes import eni_shape
@@ -107,7 +107,7 @@ def check_groups(state: CloudState, vpc_id: str, groups: Sequence[str], *, creat
 
 def attach(state: CloudState, params: Params, context: Context) -> Result:
     """AttachNetworkInterface."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     return attach_eni(state, context, eni, params["InstanceId"], int(params["DeviceIndex"]), int(params.get("NetworkCardIndex") or 0))
 
 
@@ -175,7 +175,7 @@ def remove_eni(state: CloudState, eni: Eni) -> CloudState:
 
 def modify(state: CloudState, params: Params, context: Context) -> Result:
     """ModifyNetworkInterfaceAttribute: one attribute a call, as EC2 wants it."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     named = [key for key in ("Groups", "SourceDestCheck", "Attachment", "Description") if params.get(key) is not None]
     if len(named) != 1:
         raise Ec2Error("InvalidParameterCombination", "Exactly one attribute must be specified in the request")
@@ -205,6 +205,7 @@ _FIELDS: dict[str, describe.Field[Eni]] = {
     "description": lambda one: (one.description,),
     "status": lambda one: ("in-use" if one.attachment else "available",),
     "interface-type": lambda one: (one.interface_type,),
+    "requester-managed": lambda one: (str(one.requester_managed).lower(),),
     "group-id": lambda one: one.security_groups,
     "private-ip-address": lambda one: (one.primary,),
     "addresses.private-ip-address": lambda one: (item.address for item in one.addresses),

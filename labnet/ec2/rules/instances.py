@@ -8,7 +8,7 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.enis import attach_eni, check_groups, make_eni, remove_eni
-from labnet.ec2.rules.find import get_eni, get_instance, get_subnet, no_instance
+from labnet.ec2.rules.find import get_instance, get_own_eni, get_subnet, no_instance
 from labnet.ec2.rules.pool import check_given, give_back_public, take_public
 from labnet.ec2.rules.request import Context, Params, Result, action, check_id, check_same, invalid, new_id, request_digest, tags_for
 from labnet.ec2.rules.shapes import STATE_CODES, instance_shape, private_dns
@@ -47,7 +47,7 @@ def run(state: CloudState, params: Params, context: Context) -> Result:
 def _run_one(state: CloudState, params: Params, context: Context, token: str, number: int | None) -> tuple[CloudState, str]:
     interface = _interface(params)
     if interface.get("NetworkInterfaceId"):
-        eni: Eni | None = get_eni(state, interface["NetworkInterfaceId"])
+        eni: Eni | None = get_own_eni(state, interface["NetworkInterfaceId"])
         subnet = state.subnets[state.enis[interface["NetworkInterfaceId"]].subnet_id]
     else:
         eni = None
@@ -135,9 +135,11 @@ def terminate(state: CloudState, params: Params, context: Context) -> Result:
             if eni.attachment is not None and eni.attachment.delete_on_termination:
                 state = remove_eni(state, eni)
                 continue
-            for item in eni.addresses:  # a public address that came with the launch goes with the instance
-                state = give_back_public(state, item.public)
-            left = replace(eni, attachment=None, addresses=tuple(replace(item, public=None) for item in eni.addresses))
+            auto = [item.public for item in eni.addresses if state.elastic(item.public) is None]
+            for public in auto:  # a public address that came with the launch goes with the instance, an Elastic IP stays on the ENI
+                state = give_back_public(state, public)
+            kept = tuple(replace(item, public=None) if item.public in auto else item for item in eni.addresses)
+            left = replace(eni, attachment=None, addresses=kept)
             state = replace(state, enis={**state.enis, eni.id: left})
         after = replace(instance, state="terminated")
         state = replace(state, instances={**state.instances, instance_id: after})
