@@ -48,7 +48,8 @@ def associate(state: CloudState, params: Params, context: Context) -> Result:
     cidr = parse_block(str(params["CidrBlock"]), "InvalidVpc.Range")
     if any(overlap(cidr, one) for one in vpc.cidrs):
         raise Ec2Error("InvalidVpc.Conflict", f"The CIDR '{cidr}' conflicts with another CIDR of VPC {vpc.id}")
-    _check_family(vpc, cidr)
+    if is_restricted(vpc.cidrs[0], cidr):
+        raise Ec2Error("InvalidVpc.Range", f"The CIDR '{cidr}' is restricted. {RESTRICTED}")
     _check_around(state, vpc, cidr)
     if len(vpc.cidrs) >= CIDRS_PER_VPC:
         raise Ec2Error("CidrLimitExceeded", f"This network '{vpc.id}' has met its maximum number of allowed CIDRs: {CIDRS_PER_VPC}")
@@ -63,13 +64,12 @@ def add_block(state: CloudState, vpc: Vpc, cidr: str) -> tuple[CloudState, Vpc]:
     return replace(state, vpcs={**state.vpcs, vpc.id: vpc}), vpc
 
 
-def _check_family(vpc: Vpc, cidr: str) -> None:
-    own = next((family for family in FAMILIES if contains(family, vpc.cidrs[0])), None)
-    strange = any(overlap(cidr, one) for one in NEVER) or any(overlap(cidr, one) for one in FAMILIES if one != own)
-    # A 10.0.0.0/15 VPC cannot grow into 10.0.0.0/16
-    low = contains("10.0.0.0/15", vpc.cidrs[0]) and overlap(cidr, "10.0.0.0/16") and not overlap(vpc.cidrs[0], "10.0.0.0/16")
-    if strange or low:
-        raise Ec2Error("InvalidVpc.Range", f"The CIDR '{cidr}' is restricted. {RESTRICTED}")
+def is_restricted(primary: str, cidr: str) -> bool:
+    """May a VPC with that first block not have the other one as a further block?"""
+    own = next((family for family in FAMILIES if contains(family, primary)), None)
+    if any(overlap(cidr, one) for one in NEVER) or any(overlap(cidr, one) for one in FAMILIES if one != own):
+        return True
+    return contains("10.0.0.0/15", primary) and overlap(cidr, "10.0.0.0/16")  # the VPCs of that range cannot grow into its first half
 
 
 def _check_around(state: CloudState, vpc: Vpc, cidr: str) -> None:
