@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from labnet.cli.backend import Backend, LabBackend
+from labnet.model.behaviour import seconds_of
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 DOCUMENT = ("table", "json", "yaml")
 """The formats of what has neither wide tables nor names."""
 DEFAULT_RUN_DIR = "/run/labnet"
-_DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -94,8 +93,7 @@ complete_scenarios = _scenario_names
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """An option's callback: a length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds."""
-    found = _DURATION_RE.fullmatch(value.strip())
-    if found is None or not any(found.groups()):
-        raise click.BadParameter(f"{value!r} is no duration; say 90s, 2m or 1h30m")
-    hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    try:
+        return seconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

@@ -19,6 +19,7 @@ from labnet.lab.scenario_build import build
 from labnet.lab.scenario_problems import Findings, nearest
 from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
+from labnet.lab.scenario_rules_ec2 import check_ec2
 from labnet.lab.scenario_rules_room import check_room
 from labnet.lab.scenario_rules_vpc import check_vpcs
 from labnet.lab.scenario_set import apply_overrides
@@ -60,6 +61,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     rules: tuple[Callable[[], None], ...] = (
         lambda: check_vpcs(document, findings),
         lambda: check_cluster(document, known, findings),
+        lambda: check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),

@@ -57,6 +57,7 @@ class World:
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls)
         state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric)
+        self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
         self.nodes: dict[str, NodeAgent] = {}
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
@@ -152,6 +153,7 @@ class World:
     async def reconcile(self, scenario: Scenario, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make a running lab what a scenario says: pods come and go; what cannot change in place is refused by name; then repair."""
         refuse_other_changes(self.scenario, scenario)
+        self.ec2.behaviour.configure(scenario.ec2)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario = scenario
@@ -240,14 +242,14 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods and checks may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+    """Only pods, checks and the EC2 API's behaviour may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
     pairs: Mapping[str, tuple[object, object]] = {
         "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods and checks can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
 
 
