@@ -79,6 +79,11 @@ def _scenario_names(context: click.Context, _parameter: click.Parameter, incompl
     return [click.shell_completion.CompletionItem(name) for name in names] or [click.shell_completion.CompletionItem(incomplete, type="file")]
 
 
+def _action_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    session = context.find_object(Session) or Session()
+    return [name for name in session.backend.ec2_actions() if name.lower().startswith(incomplete.lower())]
+
+
 _lab_option = click.option(
     "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
     help="Which lab; needed where several run. Also LABNET_LAB.",
@@ -89,6 +94,7 @@ _debug_option = click.option(
 
 complete_labs = _lab_names
 complete_scenarios = _scenario_names
+complete_actions = _action_names
 
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from labnet.ec2 import throttle
 from labnet.ec2.cloud import ACTIONS
-from labnet.ec2.faults import Denial, Fault, Origin, check_fault, denied, fault_error, meet, means
+from labnet.ec2.faults import Denial, Fault, Origin, check_fault, denied, fault_error, means, meet
 from labnet.ec2.latency import draw_s, latency_for
 from labnet.ec2.patterns import actions_of
 from labnet.ec2.rules.request import Params

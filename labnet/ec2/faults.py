@@ -80,7 +80,7 @@ def check_fault(spec: FaultSpec) -> None:
     """Is it a fault that can be? Errors: UsageError."""
     actions_of(spec.action)
     if CODE_RE.fullmatch(spec.code) is None:
-        raise UsageError(f"{spec.code!r} is no error code", "letters and digits, with dots between: RequestLimitExceeded, InvalidSubnetID.NotFound")
+        raise UsageError(f"{spec.code!r} is no error code", "letters and digits, dots between: RequestLimitExceeded, InvalidSubnetID.NotFound")
     if spec.status is not None and not MIN_STATUS <= spec.status <= MAX_STATUS:
         raise UsageError(f"{spec.status} is no HTTP status of an error", f"{MIN_STATUS} to {MAX_STATUS}")
     if spec.times is not None and spec.times < 1:

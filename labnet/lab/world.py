@@ -242,7 +242,7 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods, checks and the EC2 API's behaviour may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+    """Only pods, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
     pairs: Mapping[str, tuple[object, object]] = {
         "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),

@@ -131,6 +131,6 @@ class Scenario:
     time_factor: float = 1.0
     seed: int = 0
     pending_allowed: bool = False
-    ec2: Ec2Spec = Ec2Spec()
+    ec2: Ec2Spec = field(default_factory=Ec2Spec)
     source: str = ""
     """Where it was read: a path, a built-in name, or `-`."""
