@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from labnet.cli.backend import Backend, LabBackend
-from labnet.model.behaviour import seconds_of
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 DOCUMENT = ("table", "json", "yaml")
@@ -99,6 +98,8 @@ complete_actions = _action_names
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """An option's callback: a length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds."""
+    from labnet.model.behaviour import seconds_of  # late: most verbs know no duration
+
     try:
         return seconds_of(value)
     except ValueError as error:

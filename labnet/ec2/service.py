@@ -95,7 +95,8 @@ class Ec2Service:
         return answer
 
     def _remember(self, old: CloudState, new: CloudState, now_s: float) -> None:
-        before = self._moments or ((float("-inf"), old),)
+        kept = self._moments and self._moments[-1][1] is old  # else the delay was off for a while
+        before = self._moments if kept else ((float("-inf"), old),)
         self._moments = moments.remember(before, now_s, new, self.behaviour.imds_delay_s)
 
     def _write(self, old: CloudState, new: CloudState) -> None:

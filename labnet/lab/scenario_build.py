@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from labnet.ec2.latency import AWS_PRESET
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_problems import Path
 from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
@@ -81,8 +80,12 @@ def build(document: schema.Document, source: str) -> Scenario:
 
 def ec2_of(ec2: schema.Ec2) -> Ec2Spec:
     """How the API shall behave. Errors: ValueError for a length of time that is none."""
-    if isinstance(ec2.latency, str):
-        latencies = dict(AWS_PRESET) if ec2.latency == "aws" else {}
+    if ec2.latency == "aws":
+        from labnet.ec2.latency import AWS_PRESET  # late, as in `scenario_file`: most scenarios need no rule of EC2 to be read
+
+        latencies = dict(AWS_PRESET)
+    elif isinstance(ec2.latency, str):
+        latencies = {}
     else:
         latencies = {action: _latency(item) for action, item in ec2.latency.items()}
     return Ec2Spec(

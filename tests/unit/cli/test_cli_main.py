@@ -196,6 +196,8 @@ def test_completion_knows_verbs_and_scenarios() -> None:
 
     assert complete("sta") == ["status"]
     assert complete("up", "eks-2") == ["eks-2node"]
+    assert complete("fault", "cl") == ["clear"]
+    assert complete("fault", "deny", "attachnet") == ["AttachNetworkInterface"]
 
 
 def test_the_main_module_is_what_the_entry_point_names() -> None:

@@ -177,6 +177,17 @@ def test_an_eni_that_was_detached_is_listed_until_the_delay_is_over() -> None:
     assert macs() == 1
 
 
+def test_a_delay_that_was_off_for_a_while_shows_nothing_from_before_that() -> None:
+    place = Place(Ec2Spec(imds_delay_s=2))
+    later(place, 10)
+    for delay_s in (0.0, 2.0):
+        place.service.behaviour.configure(Ec2Spec(imds_delay_s=delay_s))
+        place.lab("AssignPrivateIpAddresses", NetworkInterfaceId=place.eni, SecondaryPrivateIpAddressCount=1)
+    assert secondaries(place) == 1
+    later(place, 2)
+    assert secondaries(place) == 2
+
+
 def test_a_terminated_instance_is_gone_at_once() -> None:
     place = Place(Ec2Spec(imds_delay_s=60))
     later(place, 100)
