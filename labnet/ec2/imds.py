@@ -34,7 +34,7 @@ class InProcessImds:
 
     async def get(self, path: str) -> str:
         """The text at a path below ``/latest/``. Errors: ImdsError 404."""
-        return metadata(self._service.state, self._instance_id, path)
+        return metadata(self._service.metadata_state(self._instance_id), self._instance_id, path)
 
 
 def metadata(state: CloudState, instance_id: str, path: str) -> str:

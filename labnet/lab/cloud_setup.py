@@ -60,10 +60,18 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     vpc_id = str(answer["Vpc"]["VpcId"])
     for cidr in vpc.cidrs[1:]:
         await api.call("AssociateVpcCidrBlock", {"VpcId": vpc_id, "CidrBlock": cidr})
+    gateway = ""
     if vpc.internet_gateway:
         made = await api.call("CreateInternetGateway", {"TagSpecifications": [_tagged("internet-gateway", vpc.name)]})
         gateway = made["InternetGateway"]["InternetGatewayId"]
         await api.call("AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": vpc_id})
+    await _make_subnets(api, vpc_id, vpc, ids)
+    if gateway:
+        await _route_out(api, vpc_id, vpc, ids, gateway)
+    await _make_groups(api, vpc_id, vpc, ids)
+
+
+async def _make_subnets(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:
     for subnet in vpc.subnets:
         params = {
             "VpcId": vpc_id, "CidrBlock": subnet.cidr, "AvailabilityZone": subnet.availability_zone,
@@ -74,7 +82,18 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
         ids.vpc_of_subnet[subnet.name] = vpc.name
         if subnet.map_public_ip_on_launch:
             await api.call("ModifySubnetAttribute", {"SubnetId": subnet_id, "MapPublicIpOnLaunch": {"Value": True}})
-    await _make_groups(api, vpc_id, vpc, ids)
+
+
+async def _route_out(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds, gateway: str) -> None:
+    """A route table with the default route to the internet gateway, for the subnets that map public addresses."""
+    public = [ids.subnets[subnet.name] for subnet in vpc.subnets if subnet.map_public_ip_on_launch]
+    if not public:
+        return
+    made = await api.call("CreateRouteTable", {"VpcId": vpc_id, "TagSpecifications": [_tagged("route-table", "public")]})
+    table = made["RouteTable"]["RouteTableId"]
+    await api.call("CreateRoute", {"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway})
+    for subnet_id in public:
+        await api.call("AssociateRouteTable", {"RouteTableId": table, "SubnetId": subnet_id})
 
 
 async def _make_groups(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:

@@ -15,6 +15,11 @@ class OwnedKernel(LinuxKernel):
         super().__init__()
         self._registry = registry
 
+    def prepare_netns(self, names: Sequence[str]) -> None:
+        """Begin to make namespaces, named in the registry first."""
+        self._registry.intend(names)
+        super().prepare_netns(names)
+
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces, named in the registry first."""
         self._registry.intend(names)

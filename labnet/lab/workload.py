@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 DEFAULT_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 BACKLOG = 128
 UDP_BYTES = 65_535
 
@@ -69,8 +70,11 @@ class Workloads:
     def serve(self, owner: str, netns: str, ports: Iterable[tuple[str, int]]) -> None:
         """Open (protocol, port) pairs in a namespace for an owner."""
         served = self._served.setdefault(owner, Served(owner, netns))
-        for protocol, port in ports:
-            self._open(served, protocol, port)
+        wanted = tuple(ports)
+        opened = self._kernel.open_sockets(netns, [(socket.AF_INET, _KINDS[protocol], 0) for protocol, _port in wanted])
+        served.sockets += opened
+        for sock, (protocol, port) in zip(opened, wanted, strict=True):
+            self._listen(served, sock, protocol, port)
 
     def stop(self, owner: str) -> None:
         """Close what an owner has open and end its programs, by pid."""
@@ -80,7 +84,7 @@ class Workloads:
         self._waiting = [item for item in self._waiting if item[0] is not served]
         loop = asyncio.get_running_loop()
         for reader in served.readers:
-            loop.remove_reader(reader)
+            loop.remove_reader(reader.fileno())
         for server in served.servers:
             server.close()
         for connection in [one for http in served.http for one in http.connections]:
@@ -131,10 +135,7 @@ class Workloads:
             loop.remove_reader(handle)
             os.close(handle)
 
-    def _open(self, served: Served, protocol: str, port: int) -> None:
-        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-        sock = self._kernel.open_socket(served.netns, socket.AF_INET, kind)
-        served.sockets.append(sock)
+    def _listen(self, served: Served, sock: socket.socket, protocol: str, port: int) -> None:
         sock.setblocking(False)
         try:
             if protocol == "tcp":
@@ -148,7 +149,7 @@ class Workloads:
             raise KernelError("bind", served.netns, f"{protocol} port {port} for {served.owner}", error.errno or 0) from error
         loop = asyncio.get_running_loop()
         if protocol == "udp":
-            loop.add_reader(sock, _echo, sock)
+            loop.add_reader(sock.fileno(), _echo, sock)  # by number: asyncio writes a socket's whole text into an error that it drops
             served.readers.append(sock)
         elif self._http is None:
             self._waiting.append((served, sock))

@@ -50,13 +50,14 @@ class World:
     ) -> None:
         self.scenario, self.lab, self.kernel, self.clock, self.store, self.log = scenario, lab, kernel, clock, store, log
         self.host: Host = host or NoHost()
-        self.slices = SliceBook(kernel)
+        self.slices = SliceBook(kernel, busy=clock.busy)
         self.events = LabEvents(lab, store, clock)
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, lambda gone: self.fleet.retire(gone))
         state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
+        self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
         parts = NodeParts(
@@ -78,6 +79,7 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
+        self.kernel.prepare_netns([names.pod_netns(self.lab, pod.namespace, pod.name) for pod in self.scenario.pods if not pod.host_network])
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -87,6 +89,7 @@ class World:
         for pod in self.scenario.pods:
             self.add_pod(pod)
         waiting = await self.settle(timeout_s, tell)
+        self.kernel.finish_preparing()
         self.state = "running"
         return waiting
 
@@ -132,6 +135,7 @@ class World:
         """Make a running lab what a scenario says: pods come and go; what cannot change in place is refused by name; then repair."""
         refuse_other_changes(self.scenario, scenario)
         self._refuse_taken_names(scenario)
+        self.ec2.behaviour.configure(scenario.ec2)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
@@ -230,14 +234,14 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods and checks may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+    """Only pods, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
     pairs: Mapping[str, tuple[object, object]] = {
         "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods and checks can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
 
 

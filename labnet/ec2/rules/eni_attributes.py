@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules.enis import check_groups
-from labnet.ec2.rules.find import get_eni
+from labnet.ec2.rules.find import get_eni, get_own_eni
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid
 from labnet.ec2.rules.shapes import attachment_shape, group_names
 from labnet.errors import Ec2Error
@@ -18,7 +18,7 @@ _ATTRIBUTES = ("Groups", "SourceDestCheck", "Attachment", "Description")
 
 def modify(state: CloudState, params: Params, context: Context) -> Result:
     """ModifyNetworkInterfaceAttribute."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     named = [key for key in _ATTRIBUTES if params.get(key) not in (None, [], ())]
     if len(named) != 1:
         raise Ec2Error("InvalidParameterCombination", "Exactly one attribute must be specified in the request")
@@ -72,7 +72,7 @@ def describe_attribute(state: CloudState, params: Params, context: Context) -> R
 
 def reset(state: CloudState, params: Params, context: Context) -> Result:
     """ResetNetworkInterfaceAttribute: the source/dest check is on again, whatever the text of the parameter says."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     if eni.source_dest_check:
         return state, {}
     return replace(state, enis={**state.enis, eni.id: replace(eni, source_dest_check=True)}), {}

@@ -24,7 +24,7 @@ def _own(state: CloudState) -> dict[str, describe.Field[Eni]]:
         "status": lambda one: (eni_status(one),),
         "interface-type": lambda one: (one.interface_type,),
         "owner-id": lambda one: (state.account_id,),
-        "requester-managed": lambda one: ("false",),
+        "requester-managed": lambda one: (_word(one.requester_managed),),
         "source-dest-check": lambda one: (_word(one.source_dest_check),),
         "group-id": lambda one: one.security_groups,
         "group-name": lambda one: (state.security_groups[group].name for group in one.security_groups),

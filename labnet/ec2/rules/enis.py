@@ -8,7 +8,7 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.eni_fields import eni_fields
-from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_subnet, no_eni
+from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_own_eni, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
 from labnet.ec2.rules.request import (
     Context,
@@ -132,7 +132,7 @@ def check_groups(state: CloudState, vpc_id: str, groups: Sequence[str], *, creat
 
 def attach(state: CloudState, params: Params, context: Context) -> Result:
     """AttachNetworkInterface."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     return attach_eni(state, context, eni, params["InstanceId"], int(params["DeviceIndex"]), int(params.get("NetworkCardIndex") or 0))
 
 

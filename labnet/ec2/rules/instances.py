@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labnet.ec2.rules.enis import attach_eni, check_groups, check_type, make_eni, remove_eni, wanted_addresses
-from labnet.ec2.rules.find import get_eni, get_instance, get_subnet
+from labnet.ec2.rules.find import get_eni, get_instance, get_own_eni, get_subnet
 from labnet.ec2.rules.instance_attributes import metadata_options
 from labnet.ec2.rules.instance_views import FORGET_S, reservation
 from labnet.ec2.rules.pool import give_back_public, take_public
@@ -176,7 +176,7 @@ def _plug(state: CloudState, launch: _Launch, item: Interface, instance_id: str)
     """Make an interface, or take the one that is named, and attach it."""
     index, card = int(item["DeviceIndex"]), int(item.get("NetworkCardIndex") or 0)
     if item.get("NetworkInterfaceId"):
-        eni = get_eni(state, item["NetworkInterfaceId"])
+        eni = get_own_eni(state, item["NetworkInterfaceId"])
     else:
         subnet = _subnet(state, item)
         primary, secondary, prefixes = wanted_addresses(state, subnet, item)
@@ -222,9 +222,11 @@ def _unplug_all(state: CloudState, instance_id: str) -> CloudState:
         if eni.attachment is not None and eni.attachment.delete_on_termination:
             state = remove_eni(state, eni)
             continue
-        for item in eni.addresses:  # a public address that came with the launch goes with the instance
-            state = give_back_public(state, item.public)
-        left = replace(eni, attachment=None, addresses=tuple(replace(item, public=None) for item in eni.addresses))
+        auto = [item.public for item in eni.addresses if state.elastic(item.public) is None]
+        for public in auto:  # a public address that came with the launch goes with the instance, an Elastic IP stays on the ENI
+            state = give_back_public(state, public)
+        kept = tuple(replace(item, public=None) if item.public in auto else item for item in eni.addresses)
+        left = replace(eni, attachment=None, addresses=kept)
         state = replace(state, enis={**state.enis, eni.id: left})
     return state
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labnet.errors import Ec2Error
-from labnet.model.cloud import CloudState, InstanceType
+from labnet.model.cloud import SHELVES, CloudState, InstanceType
 from labnet.model.names import aws_id, digest
 
 Params = Mapping[str, Any]
@@ -73,14 +73,10 @@ def new_id(state: CloudState, kind: str, name: str = "") -> tuple[CloudState, st
     key = f"{kind}/{name}" if name else kind
     count = state.counters.get(key, 0)
     made = aws_id(kind, state.seed, state.lab, f"{name}#{count}" if count or not name else name)
-    while any(made in objects for objects in _all_objects(state)):
+    while any(made in getattr(state, shelf) for shelf in SHELVES):
         count += 1
         made = aws_id(kind, state.seed, state.lab, f"{name}#{count}")
     return replace(state, counters={**state.counters, key: count + 1}), made
-
-
-def _all_objects(state: CloudState) -> tuple[Mapping[str, object], ...]:
-    return (state.vpcs, state.subnets, state.internet_gateways, state.security_groups, state.enis, state.instances)
 
 
 def request_digest(params: Params) -> str:

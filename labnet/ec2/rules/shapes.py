@@ -45,8 +45,7 @@ def public_dns(state: CloudState, address: str) -> str:
 def vpc_shape(state: CloudState, vpc: Vpc) -> dict[str, Any]:
     """`Vpc`."""
     blocks = [
-        {"AssociationId": f"vpc-cidr-assoc-{vpc.id[4:]}{n or ''}", "CidrBlock": cidr, "CidrBlockState": {"State": "associated"}}
-        for n, cidr in enumerate(vpc.cidrs)
+        {"AssociationId": vpc.cidr_ids[cidr], "CidrBlock": cidr, "CidrBlockState": {"State": "associated"}} for cidr in vpc.cidrs
     ]
     return {
         "VpcId": vpc.id, "CidrBlock": vpc.cidrs[0], "State": "available", "IsDefault": False, "InstanceTenancy": "default",
@@ -61,14 +60,22 @@ def subnet_shape(state: CloudState, subnet: Subnet) -> dict[str, Any]:
         "AvailabilityZoneId": zone_id(subnet.availability_zone), "AvailableIpAddressCount": free_count(state, subnet),
         "MapPublicIpOnLaunch": subnet.map_public_ip_on_launch, "State": "available", "DefaultForAz": False,
         "AssignIpv6AddressOnCreation": False, "OwnerId": state.account_id, "Tags": tag_list(subnet.tags),
-        "SubnetArn": f"arn:aws:ec2:{state.region}:{state.account_id}:subnet/{subnet.id}",
+        "SubnetArn": subnet_arn(state, subnet),
     }
+
+
+def subnet_arn(state: CloudState, subnet: Subnet) -> str:
+    """The ARN of a subnet."""
+    return f"arn:aws:ec2:{state.region}:{state.account_id}:subnet/{subnet.id}"
 
 
 def zone_id(zone: str) -> str:
     """The id of a zone: us-west-2a → usw2-az1."""
     parts = zone[:-1].split("-")
-    return f"{parts[0]}{parts[1][0]}{parts[-1]}-az{ord(zone[-1]) - ord('a') + 1}" if len(parts) == 3 else zone
+    if len(parts) != 3:
+        return zone
+    way = {"northeast": "ne", "southeast": "se"}.get(parts[1], parts[1][:1])
+    return f"{parts[0]}{way}{parts[2]}-az{ord(zone[-1]) - ord('a') + 1}"
 
 
 def gateway_shape(state: CloudState, gateway: InternetGateway) -> dict[str, Any]:
@@ -161,16 +168,16 @@ def eni_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) -> dict
         "PrivateIpAddresses": [
             {
                 "PrivateIpAddress": item.address, "Primary": item.primary, "PrivateDnsName": private_dns(state, item.address),
-                **_association(state, item.public),
+                **_association(state, item.public, in_instance),
             }
             for item in eni.addresses
         ],
-        **_association(state, eni.addresses[0].public),
+        **_association(state, eni.addresses[0].public, in_instance),
     }
     if eni.attachment is not None:
         out["Attachment"] = attachment_shape(state, eni, in_instance=in_instance)
     if not in_instance:
-        out |= {"AvailabilityZone": eni.availability_zone, "RequesterManaged": False, "TagSet": tag_list(eni.tags)}
+        out |= {"AvailabilityZone": eni.availability_zone, "RequesterManaged": eni.requester_managed, "TagSet": tag_list(eni.tags)}
     return out
 
 
@@ -182,13 +189,23 @@ def attachment_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) 
         "AttachmentId": at.id, "DeviceIndex": at.device_index, "NetworkCardIndex": at.network_card_index, "Status": at.status,
         "DeleteOnTermination": at.delete_on_termination, "AttachTime": time_of(at.attached_at_s),
     }
-    return out if in_instance else {**out, "InstanceId": at.instance_id, "InstanceOwnerId": state.account_id}
+    if in_instance:
+        return out
+    if eni.requester_managed:  # plugged into something of AWS's own
+        return {**out, "InstanceOwnerId": "amazon-aws"}
+    return {**out, "InstanceId": at.instance_id, "InstanceOwnerId": state.account_id}
 
 
-def _association(state: CloudState, public: str | None) -> dict[str, Any]:
+def _association(state: CloudState, public: str | None, in_instance: bool) -> dict[str, Any]:
     if public is None:
         return {}
-    return {"Association": {"PublicIp": public, "PublicDnsName": public_dns(state, public), "IpOwnerId": "amazon"}}
+    shown = {"PublicIp": public, "PublicDnsName": public_dns(state, public), "IpOwnerId": "amazon"}
+    elastic = state.elastic(public)
+    if elastic is not None and elastic.association is not None:
+        shown["IpOwnerId"] = state.account_id
+        if not in_instance:
+            shown |= {"AllocationId": elastic.id, "AssociationId": elastic.association.id}
+    return {"Association": shown}
 
 
 def instance_shape(state: CloudState, instance: Instance, enis: Sequence[Eni]) -> dict[str, Any]:
