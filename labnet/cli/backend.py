@@ -67,6 +67,12 @@ class Backend(Protocol):
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
 
+    def coverage(self) -> dict[str, Any]:
+        """The Ec2Coverage document: which actions of EC2 there are."""
+
+    def ec2_actions(self) -> list[str]:
+        """The names of the EC2 API's actions."""
+
 
 class LabBackend:
     """The real thing; every import happens when it is needed."""
@@ -167,3 +173,15 @@ class LabBackend:
         from labnet.kernel import preflight
 
         return [asdict(item) for item in preflight.probe()]
+
+    def coverage(self) -> dict[str, Any]:
+        """Which actions of EC2 there are."""
+        from labnet.ec2 import coverage
+
+        return coverage.coverage()
+
+    def ec2_actions(self) -> list[str]:
+        """The names of the EC2 API's actions."""
+        from labnet.ec2.cloud import ACTIONS
+
+        return sorted(ACTIONS)

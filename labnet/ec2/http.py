@@ -1,6 +1,6 @@
 """The EC2 API over HTTP, on listening sockets that the caller opened, of whatever namespace.
 
-One request is parsed, its signature checked, carried out whole by `Ec2Service`, and answered; nothing is awaited in between.
+One request is parsed, its signature checked, carried out whole by `Ec2Service`, after its latency where one is set, and answered.
 aiohttp, botocore and its model are loaded when somebody first connects or `load` is called. Source: docs/sources.md#ec2-query
 """
 
@@ -68,7 +68,7 @@ class Ec2Server:
         headers = {name.lower(): text for name, text in request.headers.items()}
         try:
             caller = wire.signer(request.method, path, query, headers, body, self._keys, time.time())
-            text, status = self._carry_out(translator, caller, body or query.encode(), request_id), 200
+            text, status = await self._carry_out(translator, caller, body or query.encode(), request_id), 200
         except Ec2Error as error:
             text, status = wire.refusal(error, request_id), error.status
         except Exception as error:  # noqa: BLE001 - a fault of ours is EC2's InternalError for who called, and stands in the log
@@ -77,7 +77,7 @@ class Ec2Server:
         kind = {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id, "Server": "AmazonEC2"}
         return web.Response(body=text, status=status, headers=kind)
 
-    def _carry_out(self, translator: wire.Wire, caller: str, form: bytes, request_id: str) -> bytes:
+    async def _carry_out(self, translator: wire.Wire, caller: str, form: bytes, request_id: str) -> bytes:
         action, params = translator.parse(form)
-        result: dict[str, Any] = self._service.call(caller, action, params)
+        result: dict[str, Any] = await self._service.acall(caller, action, params)
         return translator.answer(action, result, request_id)

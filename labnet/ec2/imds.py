@@ -34,7 +34,7 @@ class InProcessImds:
 
     async def get(self, path: str) -> str:
         """The text at a path below ``/latest/``. Errors: ImdsError 404."""
-        return metadata(self._service.state, self._instance_id, path)
+        return metadata(self._service.metadata_state(self._instance_id), self._instance_id, path)
 
 
 def metadata(state: CloudState, instance_id: str, path: str) -> str:
@@ -95,7 +95,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     if public is not None:
         out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
     return {
-        **out, "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
+        **out, "reservation-id": instance.reservation_id, "security-groups": groups,
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
 

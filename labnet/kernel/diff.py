@@ -106,12 +106,12 @@ def removable(item: KernelObject) -> bool:
 def rank(item: KernelObject) -> int:
     """The place of an object among others when all are added: the lower first."""
     place = _RANKS[type(item)]
-    return place + 1 if isinstance(item, Route) and item.via is not None else place
+    return place + 1 if type(item) is Route and item.via is not None else place
 
 
 def index(items: Iterable[KernelObject]) -> dict[Key, KernelObject]:
     """Objects by the key of their canonical spelling; a later one of the same key counts."""
-    return {canonical(item).key: item for item in items}
+    return {(canonical(item) if type(item) in _SPELLED else item).key: item for item in items}
 
 
 def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
@@ -121,8 +121,17 @@ def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Ch
 
 def diff_indexed(there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
     """As `diff`, for objects by the key of their canonical spelling (`index`)."""
+    if not there:
+        return _added(wanted.values())
     gone = [item for key, item in there.items() if key not in wanted and removable(item)]
     return _ordered(gone, there, wanted)
+
+
+def _added(items: Iterable[KernelObject]) -> tuple[Change, ...]:
+    """Everything where nothing was."""
+    come = [item for item in items if not item.derived and (type(item) is not Link or item.made_by == "here")]
+    come.sort(key=rank)
+    return tuple([Change("add", item) for item in come])
 
 
 def missing(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:

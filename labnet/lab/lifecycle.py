@@ -21,7 +21,7 @@ from typing import Any
 
 from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
 from labnet.kernel import preflight
-from labnet.lab import client, registry
+from labnet.lab import client, programs, registry
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
 from labnet.lab.registry import LabRecord, Registry
 from labnet.model import codec, names
@@ -297,39 +297,7 @@ def _end_programs(lab: str, record: LabRecord) -> None:
     """End programs that labnet started for this lab: those with its mark in their environment, inside its namespaces."""
     inodes = {inode for inode in record.names.values() if inode}
     inodes |= {(NETNS_DIR / name).stat().st_ino for name in record.names if (NETNS_DIR / name).exists()}
-    mark = f"LABNET_LAB={lab}".encode()
-    handles = []
-    for pid in _pids():
-        try:
-            handle = os.pidfd_open(pid)
-        except OSError:
-            continue
-        if pid != os.getpid() and _is_ours(pid, inodes, mark):
-            handles.append(handle)
-        else:
-            os.close(handle)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for handle in handles:
-            try:
-                signal.pidfd_send_signal(handle, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + 2.0
-        for handle in handles:
-            select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
-    for handle in handles:
-        os.close(handle)
-
-
-def _pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208 - a flat list of names
-
-
-def _is_ours(pid: int, inodes: set[int], mark: bytes) -> bool:
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino in inodes and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # noqa: PTH116
-    except OSError:
-        return False
+    programs.end(programs.find(inodes, f"LABNET_LAB={lab}".encode()))
 
 
 def _reap() -> None:

@@ -21,6 +21,7 @@ from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
 from labnet.lab.scenario_rules_room import check_room
 from labnet.lab.scenario_rules_vpc import check_vpcs
+from labnet.lab.scenario_schema import Document, Ec2
 from labnet.lab.scenario_set import apply_overrides
 from labnet.lab.scenario_structure import read_document
 from labnet.model.cloud import InstanceType
@@ -60,6 +61,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     rules: tuple[Callable[[], None], ...] = (
         lambda: check_vpcs(document, findings),
         lambda: check_cluster(document, known, findings),
+        lambda: _check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),
@@ -123,6 +125,14 @@ def _folder() -> Path:
     spec = importlib.util.find_spec("labnet.scenarios")
     assert spec is not None and spec.submodule_search_locations, "labnet.scenarios travels with the package"
     return Path(spec.submodule_search_locations[0])
+
+
+def _check_ec2(document: Document, findings: Findings) -> None:
+    if document.ec2 == Ec2():
+        return
+    from labnet.lab.scenario_rules_ec2 import check_ec2  # late: it needs the whole table of EC2's actions
+
+    check_ec2(document, findings)
 
 
 def _instance_types() -> Types:

@@ -13,6 +13,7 @@ from labnet.lab import checks, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
+from labnet.lab.verbs_ec2 import Ec2Verbs
 from labnet.lab.world import World
 from labnet.model import codec
 from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck, Scenario
@@ -32,7 +33,7 @@ class Verbs:
         """Verb → what serves it."""
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
-            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target,
+            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, **Ec2Verbs(self._world).table(),
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:

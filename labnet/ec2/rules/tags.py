@@ -14,6 +14,9 @@ from labnet.model.cloud import CloudState
 SHELVES = {
     "vpc": ("vpcs", "vpc"), "subnet": ("subnets", "subnet"), "igw": ("internet_gateways", "internet-gateway"),
     "sg": ("security_groups", "security-group"), "eni": ("enis", "network-interface"), "i": ("instances", "instance"),
+    "rtb": ("route_tables", "route-table"), "eipalloc": ("addresses", "elastic-ip"), "nat": ("nat_gateways", "natgateway"),
+    "acl": ("network_acls", "network-acl"), "pcx": ("peerings", "vpc-peering-connection"),
+    "scr": ("cidr_reservations", "subnet-cidr-reservation"),
 }
 """Id prefix → where the objects are, and what DescribeTags calls them."""
 
