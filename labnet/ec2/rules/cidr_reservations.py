@@ -29,7 +29,7 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
     if kind == "prefix" and prefix_length(cidr) > PREFIX_BITS:
         raise invalid(f"The CIDR '{cidr}' has no room for a prefix of /{PREFIX_BITS}")
     if any(one.subnet_id == subnet.id and overlap(one.cidr, cidr) for one in state.cidr_reservations.values()):
-        raise Ec2Error("InvalidCidr.InUse", f"The CIDR '{cidr}' overlaps an existing reservation of subnet {subnet.id}")
+        raise invalid(f"Reservation CIDR {cidr} has overlap with existing reserved CIDR block")
     tags = tags_for(params, "subnet-cidr-reservation")
     state, made = new_id(state, "scr")
     reservation = CidrReservation(made, subnet.id, cidr, kind, str(params.get("Description") or ""), tags)

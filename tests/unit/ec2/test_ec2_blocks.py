@@ -163,7 +163,7 @@ def test_reservations_are_listed_refused_and_go_with_their_subnet(cloud: Cloud) 
     assert len(cloud.call("GetSubnetCidrReservations", SubnetId=subnet, Filters=filters)["SubnetIpv4CidrReservations"]) == 1
     for code, cidr, kind in (
         ("InvalidParameterValue", "10.11.0.0/28", "prefix"), ("InvalidParameterValue", "10.10.0.64/29", "prefix"),
-        ("InvalidParameterValue", "10.10.0.64/28", "mine"), ("InvalidCidr.InUse", "10.10.0.0/27", "explicit"),
+        ("InvalidParameterValue", "10.10.0.64/28", "mine"), ("InvalidParameterValue", "10.10.0.0/27", "explicit"),
         ("InvalidParameterValue", "10.10.0.64", "explicit"),
     ):
         cloud.refused(code, "CreateSubnetCidrReservation", SubnetId=subnet, Cidr=cidr, ReservationType=kind)
