@@ -12,7 +12,6 @@ from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import get_reservation, get_subnet
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
-from labnet.errors import Ec2Error
 from labnet.model.addressing import PREFIX_BITS, contains, overlap, prefix_length
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import CidrReservation
