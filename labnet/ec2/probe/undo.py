@@ -85,5 +85,5 @@ def in_order(undos: list[Undo]) -> list[Undo]:
 
 
 def is_gone(code: str) -> bool:
-    """Does a refusal say that there is nothing left to take away? A peering that failed or was rejected cannot be deleted: it goes by itself."""
+    """Does a refusal say that there is nothing left to take away? (A peering that failed cannot be deleted: it goes by itself.)"""
     return "NotFound" in code or code in ("Gateway.NotAttached", "InvalidNetworkInterfaceID", "InvalidStateTransition")
