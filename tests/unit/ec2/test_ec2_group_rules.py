@@ -66,6 +66,18 @@ def test_rules_carry_tags(cloud: Cloud, group: str) -> None:
     assert found == [one] and one["Tags"] == [{"Key": "a", "Value": "b"}]
 
 
+def test_rules_are_tagged_later_like_any_object(cloud: Cloud, group: str) -> None:
+    (one,) = permit(cloud, group, WEB)
+    rule = one["SecurityGroupRuleId"]
+    cloud.call("CreateTags", Resources=[rule, group], Tags=[{"Key": "team", "Value": "net"}])
+    assert rules(cloud, group)[0]["Tags"] == [{"Key": "team", "Value": "net"}]
+    listed = cloud.call("DescribeTags", Filters=[{"Name": "resource-type", "Values": ["security-group-rule"]}])["Tags"]
+    assert listed == [{"Key": "team", "Value": "net", "ResourceId": rule, "ResourceType": "security-group-rule"}]
+    cloud.call("DeleteTags", Resources=[rule])
+    assert rules(cloud, group)[0]["Tags"] == []
+    cloud.refused("InvalidID", "CreateTags", Resources=["sgr-0123456789abcdef0"], Tags=[{"Key": "a", "Value": "b"}])
+
+
 def test_a_description_makes_no_other_rule(cloud: Cloud, group: str) -> None:
     permit(cloud, group, WEB)
     other = {**WEB, "IpRanges": [{"CidrIp": "10.0.0.0/8", "Description": "other"}]}
