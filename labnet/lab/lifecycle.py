@@ -22,7 +22,9 @@ from typing import Any
 from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
 from labnet.kernel import preflight
 from labnet.lab import client, programs, registry
+from labnet.lab.again import finished
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
+from labnet.lab.progress import Progress, progress_of
 from labnet.lab.registry import LabRecord, Registry
 from labnet.model import codec, names
 from labnet.model.scenario import Scenario
@@ -31,16 +33,6 @@ NETNS_DIR = Path("/run/netns")
 STOP_S = 10.0
 GONE_S = 60.0
 PID_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of `up` or `down`: `done` of `total` (0 = not counted) in a stage."""
-
-    stage: str
-    text: str
-    done: int = 0
-    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +118,8 @@ def plan(scenario: Scenario, options: UpOptions) -> dict[str, Any]:
 
 def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report) -> dict[str, Any]:
     args = {"scenario": codec.to_document(scenario), "timeout": options.timeout_s}
-    result = client.call(paths.run_dir, paths.lab, "reconcile", args, lambda event: progress(_progress(event)))
-    return _finished(result)
+    result = client.call(paths.run_dir, paths.lab, "reconcile", args, lambda event: progress(progress_of(event)))
+    return finished(result)
 
 
 def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, lock: int) -> dict[str, Any]:
@@ -144,7 +136,7 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
     )
     Registry(paths, record).write(record)
     try:
-        status = _finished(_run_process(scenario, paths, options, record, progress, lock))
+        status = finished(_run_process(scenario, paths, options, record, progress, lock))
         if options.signals_stay_blocked:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # what came before this raises here
         return status
@@ -156,14 +148,6 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
         if error.exit_code != EXIT_TIMEOUT:
             _roll_back(paths)
         raise
-
-
-def _finished(result: Mapping[str, Any]) -> dict[str, Any]:
-    if result.get("waitingFor"):
-        lines = [f"{item['pod']}: {item['reason']}" for item in result["waitingFor"]]
-        hint = "the lab stays: 'labnet status' and 'labnet events' say more; 'labnet down' takes it away"
-        raise LabnetError("not Running in time: " + "; ".join(lines), hint, EXIT_TIMEOUT)
-    return dict(result["status"])
 
 
 def _run_process(
@@ -178,7 +162,7 @@ def _run_process(
             for line in lines:
                 message = json.loads(line)
                 if "progress" in message:
-                    progress(_progress(message["progress"]))
+                    progress(progress_of(message["progress"]))
                 elif "error" in message:
                     error = message["error"]
                     raise LabnetError(error["message"], error.get("hint", ""), int(error.get("exitCode", 1)))
@@ -329,10 +313,6 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _progress(event: Mapping[str, Any]) -> Progress:
-    return Progress(str(event["stage"]), str(event["text"]), int(event.get("done", 0)), int(event.get("total", 0)))
 
 
 def _tail(path: Path, lines: int = 12) -> str:

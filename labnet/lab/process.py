@@ -136,6 +136,7 @@ async def _load_the_rest(world: World) -> None:
         await world.workloads.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
+    await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.to_thread(importlib.import_module, "scapy.layers.inet")
 
 
