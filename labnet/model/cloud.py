@@ -232,11 +232,18 @@ class CloudState:
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
+    _attached: dict[str, tuple[Eni, ...]] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)
+    """What `enis_of` answers, worked out when it is first asked: one walk over all ENIs for each state instead of one a question."""
 
     def enis_of(self, instance_id: str) -> tuple[Eni, ...]:
         """The ENIs attached to an instance, by network card and device index."""
-        found = [eni for eni in self.enis.values() if eni.attachment and eni.attachment.instance_id == instance_id]
-        return tuple(sorted(found, key=_slot))
+        if not self._attached:
+            found: dict[str, list[Eni]] = {}
+            for eni in self.enis.values():
+                if eni.attachment is not None:
+                    found.setdefault(eni.attachment.instance_id, []).append(eni)
+            self._attached.update((key, tuple(sorted(enis, key=_slot))) for key, enis in found.items())
+        return self._attached.get(instance_id, ())
 
     def elastic(self, public_ip: str | None) -> ElasticAddress | None:
         """The Elastic IP with that address: None for an address that came with a launch. There are only few."""
