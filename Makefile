@@ -8,7 +8,7 @@ PROGRAMS := iptables nft ip ping sysctl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
 
-.PHONY: help up down test lint unit bench install system venv dev lock clean
+.PHONY: help up down test lint unit bench conformance install system venv dev lock clean
 
 help:                ## what there is to make
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ lint: dev            ## ruff, mypy --strict, import contracts
 bench: dev           ## times and ratios, beside what the kernel alone costs
 	$(SUDO) $(VENV)/bin/python tools/bench.py
 
+conformance: dev     ## the EC2 probe against labnet and against moto; refreshes the README's table
+	$(VENV)/bin/python -m tools.compare_moto
+
 install: system      ## labnet for everybody on this machine: /opt/labnet, linked as /usr/local/bin/labnet
 	$(SUDO) $(PYTHON) -m venv $(PREFIX)
 	$(SUDO) $(PREFIX)/bin/pip install --quiet --upgrade .
@@ -72,6 +75,7 @@ $(VENV)/.dev: setup.cfg requirements.lock
 	@touch $@
 
 lock: dev            ## write down the versions that CI uses
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,interop]'
 	$(VENV)/bin/pip freeze --exclude-editable | grep -vi '^labnet' > requirements.lock
 
 clean:               ## forget the venv and caches

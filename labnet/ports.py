@@ -7,7 +7,8 @@ the same contract tests as the real ones.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,7 +37,9 @@ class Events(Protocol):
 
 
 class Store(Protocol):
-    """Documents that outlive the lab's process. A write is durable against the end of the process when the call returns."""
+    """Documents that outlive the lab's process. A write is safe from the end of the process when `flush` returns, or when
+    the loop has turned; reading sees it at once.
+    """
 
     def put(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
         """Write one document."""
@@ -52,6 +55,9 @@ class Store(Protocol):
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """The records of a ledger, oldest first."""
+
+    def flush(self) -> None:
+        """Everything written so far is safe now: called between a journal's entry and its effect."""
 
 
 class Ec2Api(Protocol):
@@ -102,6 +108,12 @@ class Kernel(Protocol):
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces under /run/netns, `lo` up in each. Errors: EEXIST when a name is taken; then none is left."""
 
+    def prepare_netns(self, names: Sequence[str]) -> None:
+        """Begin to make namespaces in the background, in this order: a later `create_netns` takes what is ready."""
+
+    def finish_preparing(self) -> None:
+        """Prepare no more; what was prepared and never asked for is removed."""
+
     def remove_netns(self, names: Iterable[str]) -> None:
         """Drop namespaces with all that is in them; returns when the kernel has really let go. Unknown names are fine."""
 
@@ -116,6 +128,9 @@ class Kernel(Protocol):
 
     def apply(self, batches: Sequence[Batch]) -> None:
         """Make changes, batch by batch in order. All or nothing: a failure undoes what was done and raises."""
+
+    def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
+        """Apply jobs in order in the background, each all or nothing; for each the error that `apply` would raise, or None."""
 
     def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
         """Read a namespace back; of the sysctls those asked for (paths as in Sysctl)."""
@@ -135,6 +150,9 @@ class Kernel(Protocol):
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace, usable from anywhere for ever."""
 
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Several at once: (family, type, protocol) each. All or none."""
+
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
     ) -> ProgramResult:
@@ -148,6 +166,11 @@ class Slices(Protocol):
         """Make each (namespace, slice) what it says now: the difference to what that slice claimed before is applied,
         part by part in order, all or nothing. An empty slice gives up its claims; what another slice of that namespace
         still claims stays. Errors: KernelError, with everything as before.
+        """
+
+    def set_soon(self, parts: Sequence[tuple[str, Slice]]) -> Awaitable[None]:
+        """As `set`, in the background together with what others ask for in this turn of the loop. The claims stand at once; a failure
+        takes them back. `set` in the same namespace waits for it.
         """
 
     def claimed(self, netns: str, name: str) -> Slice | None:

@@ -62,7 +62,7 @@ def with_group(
 def with_node(cloud: CloudState, name: str, address: str, *, subnet: str = "subnet-a", **eni: object) -> CloudState:
     """An instance `i-NAME` whose tag Name is `name`, with its primary ENI `eni-NAME-0`."""
     where = cloud.subnets[subnet]
-    instance = Instance(f"i-{name}", "t3.nano", "ami-1", where.vpc_id, subnet, where.availability_zone, tags={"Name": name})
+    instance = Instance(f"i-{name}", "t3.nano", "ami-1", where.vpc_id, subnet, where.availability_zone, tags={"Name": name}, node_name=name)
     cloud = replace(cloud, instances={**cloud.instances, instance.id: instance})
     return with_eni(cloud, name, 0, address, subnet=subnet, **eni)
 

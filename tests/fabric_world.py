@@ -18,6 +18,7 @@ from labnet.model.cloud import CloudState
 from labnet.model.netstate import Addr, KernelObject, Link, LinkUp, Neigh, Route, Rule, Slice, VethPeer
 
 ANSWER_S = 2.0
+TRIES = 3
 SILENCE_S = 0.25
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
 HOST_MAC = "02:aa:00:00:00:01"
@@ -142,8 +143,13 @@ class World:
             ident = os.urandom(2)
             head = struct.pack("!BBH2sH", 8, 0, 0, ident, 1)
             payload = bytes(size)
-            sock.sendto(head[:2] + struct.pack("!H", _checksum(head + payload)) + head[4:] + payload, (dst, 0))
-            return _await_icmp(sock, ident, SILENCE_S if silence else ANSWER_S)
+            request = head[:2] + struct.pack("!H", _checksum(head + payload)) + head[4:] + payload
+            for _attempt in range(1 if silence else TRIES):  # a link that came up just now may lose the first one
+                sock.sendto(request, (dst, 0))
+                found = _await_icmp(sock, ident, SILENCE_S if silence else ANSWER_S / TRIES)
+                if found is not None:
+                    return found
+        return None
 
     def listen(self, netns: str, port: int, address: str = "0.0.0.0") -> socket.socket:
         sock = self.socket(netns, socket.SOCK_STREAM)

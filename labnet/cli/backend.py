@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from labnet.lab.lifecycle import Progress
+    from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
     from labnet.model.scenario import Scenario
 
@@ -33,6 +33,11 @@ class Backend(Protocol):
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of scenario files."""
+
+    def up_again(
+        self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
+    ) -> dict[str, Any] | None:
+        """Make the running lab of a scenario what it says; its status, or None when there is none of which that is certain."""
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up, or make a running one what the scenario says; its status."""
@@ -67,6 +72,12 @@ class Backend(Protocol):
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
 
+    def coverage(self) -> dict[str, Any]:
+        """The Ec2Coverage document: which actions of EC2 there are."""
+
+    def ec2_actions(self) -> list[str]:
+        """The names of the EC2 API's actions."""
+
 
 class LabBackend:
     """The real thing; every import happens when it is needed."""
@@ -91,15 +102,24 @@ class LabBackend:
 
     def scenario_text(self, name: str) -> str:
         """The text of a scenario file."""
-        from labnet.lab import scenario_file
+        from labnet.lab import scenario_source
 
-        return scenario_file.read_text(name)[0]
+        return scenario_source.read_text(name)[0]
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of scenario files."""
         from labnet.lab import scenario_schema
 
         return scenario_schema.schema()
+
+    def up_again(
+        self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
+    ) -> dict[str, Any] | None:
+        """Ask the lab's process to read it and make it true."""
+        from labnet.lab import again
+        from labnet.lab.progress import progress_of
+
+        return again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up."""
@@ -167,3 +187,15 @@ class LabBackend:
         from labnet.kernel import preflight
 
         return [asdict(item) for item in preflight.probe()]
+
+    def coverage(self) -> dict[str, Any]:
+        """Which actions of EC2 there are."""
+        from labnet.ec2 import coverage
+
+        return coverage.coverage()
+
+    def ec2_actions(self) -> list[str]:
+        """The names of the EC2 API's actions."""
+        from labnet.ec2.cloud import ACTIONS
+
+        return sorted(ACTIONS)

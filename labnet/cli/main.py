@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from labnet.cli.groups import check_known
 from labnet.cli.output import color_wanted
 from labnet.cli.session import FORMATS, Session, session_options
 from labnet.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, LabnetError
@@ -25,6 +26,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "status": ("Labs", "look", "Show nodes with their ENIs, and pods with their addresses."),
     "exec": ("Labs", "lab", "Run a program on a node or in a pod."),
     "env": ("Labs", "lab", "Print the variables that point boto3 and the AWS CLI at the lab."),
+    "ec2": ("AWS", "ec2", "Show the EC2 API's calls, subnets, throttling and coverage."),
+    "fault": ("AWS", "fault", "Make EC2 calls fail or be denied, on purpose."),
     "trace": ("Packets", "look", "Send one packet and show every hop that it takes."),
     "check": ("Packets", "health", "Prove what a scenario promises."),
     "events": ("Packets", "look", "Show what happened in the lab."),
@@ -57,11 +60,7 @@ class VerbGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb of the first word. Errors: a usage error with the nearest verb."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib  # late: only a misspelt verb needs it
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            raise click.UsageError(f"there is no verb {args[0]!r}" + (f"; did you mean {near[0]}?" if near else ""), ctx)
+        check_known(ctx, args, VERBS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from labnet.lab.lifecycle import Progress
+    from labnet.lab.progress import Progress
 
 _CLEAR = "\r\x1b[K"
 

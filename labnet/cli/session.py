@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ FORMATS = ("table", "wide", "json", "yaml", "name")
 DOCUMENT = ("table", "json", "yaml")
 """The formats of what has neither wide tables nor names."""
 DEFAULT_RUN_DIR = "/run/labnet"
-_DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -80,6 +78,11 @@ def _scenario_names(context: click.Context, _parameter: click.Parameter, incompl
     return [click.shell_completion.CompletionItem(name) for name in names] or [click.shell_completion.CompletionItem(incomplete, type="file")]
 
 
+def _action_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    session = context.find_object(Session) or Session()
+    return [name for name in session.backend.ec2_actions() if name.lower().startswith(incomplete.lower())]
+
+
 _lab_option = click.option(
     "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
     help="Which lab; needed where several run. Also LABNET_LAB.",
@@ -90,12 +93,14 @@ _debug_option = click.option(
 
 complete_labs = _lab_names
 complete_scenarios = _scenario_names
+complete_actions = _action_names
 
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """An option's callback: a length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds."""
-    found = _DURATION_RE.fullmatch(value.strip())
-    if found is None or not any(found.groups()):
-        raise click.BadParameter(f"{value!r} is no duration; say 90s, 2m or 1h30m")
-    hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    from labnet.model.behaviour import seconds_of  # late: most verbs know no duration
+
+    try:
+        return seconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

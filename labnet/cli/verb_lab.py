@@ -39,16 +39,18 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
     twice is a no-op. The status goes to stdout when -o asks for it.
     """
     output = session.format(*FORMATS)
-    if not dry_run:
-        session.backend.check_machine()  # first: who lacks a program shall not wait for the scenario to be read
-    found = session.backend.load(scenario, sets)
     lab = name or session.lab
     if dry_run:
-        print_plan(session.backend.plan(found, session.run_dir, lab), session.format(*DOCUMENT))
+        print_plan(session.backend.plan(session.backend.load(scenario, sets), session.run_dir, lab), session.format(*DOCUMENT))
         return 0
+    session.backend.check_machine()  # first: who lacks a program shall not wait for the scenario to be read
     began_s = time.monotonic()
     with ProgressLine() as progress:
-        status = session.backend.up(found, session.run_dir, lab, timeout_s, progress)
+        status = session.backend.up_again(scenario, sets, session.run_dir, lab, timeout_s, progress)
+    if status is None:
+        found = session.backend.load(scenario, sets)
+        with ProgressLine() as progress:
+            status = session.backend.up(found, session.run_dir, lab, timeout_s, progress)
     say(_summary(status, time.monotonic() - began_s))
     if session.output is not None:
         print_document(status, output, lambda wide: status_tables(status, wide), lambda: status_names(status))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labnet.cni import spec
+from labnet.cni.jsontext import compact
 from labnet.errors import CniError
 
 
@@ -55,4 +56,4 @@ def plugin_stdin(
             document["runtimeConfig"] = offers
     if prev_result is not None:
         document["prevResult"] = prev_result
-    return json.dumps(document, separators=(",", ":")).encode()
+    return compact(document)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Any
 
+from labnet.cni.jsontext import indented
 from labnet.errors import CniError
 from labnet.model import addressing
+from labnet.model.values import frozen
 
 DECODE_FAILURE = 6
 INCOMPATIBLE_VERSION = 1
@@ -29,7 +30,7 @@ KNOWN = FLAT | VERSIONED_IPS | {"1.0.0", "1.1.0"}
 
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultInterface:
     """An interface that a plugin made; `sandbox` empty = on the host's side. `mac` is text: the VPC CNI puts numbers there."""
 
@@ -41,7 +42,7 @@ class ResultInterface:
     pci_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultIp:
     """An address with its mask; `interface` is an index into the result's interfaces."""
 
@@ -55,7 +56,7 @@ class ResultIp:
         return "6" if ":" in self.address else "4"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultRoute:
     """A route; `extra` holds what 1.1.0 added: mtu, advmss, priority, table, scope."""
 
@@ -64,7 +65,7 @@ class ResultRoute:
     extra: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultDns:
     """The DNS part, which every result carries, empty or not."""
 
@@ -74,7 +75,7 @@ class ResultDns:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """The result of ADD."""
 
@@ -100,7 +101,7 @@ class Result:
 
     def render(self, version: str) -> bytes:
         """As a plugin prints it: JSON, four spaces deep, no newline at the end. Errors: as `document`."""
-        return json.dumps(self.document(version), indent=4, ensure_ascii=False).encode(errors="replace")
+        return indented(self.document(version))
 
     def _flat(self) -> dict[str, Any]:
         out: dict[str, Any] = {}

@@ -6,8 +6,11 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+from labnet.cni.jsontext import compact
 
 KIND = "cniCacheV1"
 
@@ -53,7 +56,7 @@ class FileResults:
 
     def write(self, key: str, entry: Mapping[str, Any]) -> None:
         """Remember one ADD. Errors: OSError."""
-        data = json.dumps(entry, separators=(",", ":")).encode()
+        data = compact(entry)
         try:
             _write(f"{self._directory}/{key}", data)
         except FileNotFoundError:
@@ -63,14 +66,21 @@ class FileResults:
     def read(self, key: str) -> dict[str, Any] | None:
         """What was remembered; None also when the file is damaged, as if it had never been."""
         try:
-            entry = json.loads((self._directory / key).read_text())
+            entry = json.loads(_read(f"{self._directory}/{key}"))
         except (FileNotFoundError, ValueError):
             return None
         return entry if isinstance(entry, dict) and entry.get("kind") == KIND else None
 
     def remove(self, key: str) -> None:
         """Forget."""
-        (self._directory / key).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._directory}/{key}")  # noqa: PTH108 - for every pod
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def _write(path: str, data: bytes) -> None:
@@ -82,13 +92,18 @@ def _write(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
+def encoded(config: bytes) -> str:
+    """A list's text as an entry carries it."""
+    return base64.b64encode(config).decode()
+
+
 def entry_of(
-    *, container_id: str, config: bytes, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
+    *, container_id: str, config: str, ifname: str, network: str, netns: str, args: str, capabilities: Mapping[str, Any],
     result: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """One entry in the shape that CNI runtimes share. Source: docs/sources.md#cni-contract."""
+    """One entry in the shape that CNI runtimes share; `config` is the list's text, `encoded`. Source: docs/sources.md#cni-contract."""
     entry: dict[str, Any] = {
-        "kind": KIND, "containerId": container_id, "config": base64.b64encode(config).decode(), "ifName": ifname, "networkName": network,
+        "kind": KIND, "containerId": container_id, "config": config, "ifName": ifname, "networkName": network,
         "netns": netns,
     }
     pairs = [pair.partition("=") for pair in args.split(";")] if args else []

@@ -11,17 +11,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from labnet.cni import skel, spec
 from labnet.cni.conflist import Conflist, plugin_stdin
+from labnet.cni.jsontext import compact
 from labnet.cni.registry import Registry
 from labnet.cni.result import Result, parse_result
-from labnet.cni.results import Results, entry_of
+from labnet.cni.results import Results, encoded, entry_of
 from labnet.cni.skel import Outcome
 from labnet.cni.spec import NetnsGrant
 from labnet.errors import CniError
+from labnet.model.values import frozen
 from labnet.ports import Clock
 
 BIN_DIR = "/opt/cni/bin"
@@ -33,7 +35,7 @@ Spawn = Callable[[Sequence[str], Mapping[str, str], bytes, Sequence[int]], Await
 under the same numbers) → (exit code, stdout, stderr). It adds PATH and whatever else a process of that node has."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """A container's interface in a network: `args` is CNI_ARGS, `capabilities` what the runtime offers plugins."""
 
@@ -109,7 +111,8 @@ class Runtime:
         self._results, self._path = results, path
         self._in_process = None if always_exec else in_process
         self._exec = exec_
-        self._config = json.dumps(conflist.document).encode()
+        self._plain: dict[int, bytes] = {}
+        self._config = encoded(compact(conflist.document))
 
     async def add(self, attachment: Attachment) -> Result:
         """Attach; the last plugin's result, which is remembered. Errors: CniError, worded as a runtime passes it on."""
@@ -161,7 +164,7 @@ class Runtime:
             "CNI_COMMAND": verb, "CNI_CONTAINERID": attachment.container_id, "CNI_NETNS": attachment.netns_path,
             "CNI_IFNAME": attachment.ifname, "CNI_PATH": self._path, "CNI_ARGS": attachment.args,
         }
-        stdin = plugin_stdin(self.conflist, plugin, previous, attachment.capabilities)
+        stdin = self._stdin(plugin, previous, attachment.capabilities)
         try:
             outcome = await self._carried(kind, environ, stdin, attachment.netns)
             if outcome.exit_code:
@@ -171,6 +174,15 @@ class Runtime:
             described = f'plugin type="{kind}" name="{self.conflist.name}" failed ({verb.lower().replace("del", "delete")}): {said}'
             raise CniError(error.number, described) from error
         return outcome
+
+    def _stdin(self, plugin: Mapping[str, Any], previous: Mapping[str, Any] | None, capabilities: Mapping[str, Any]) -> bytes:
+        """What a plugin reads; the same for every container when it follows from the list alone."""
+        if previous is not None or capabilities:
+            return plugin_stdin(self.conflist, plugin, previous, capabilities)
+        known = self._plain.get(id(plugin))
+        if known is None:
+            known = self._plain[id(plugin)] = plugin_stdin(self.conflist, plugin, None, {})
+        return known
 
     async def _carried(self, kind: str, environ: Mapping[str, str], stdin: bytes, netns: NetnsGrant | None) -> Outcome:
         if self._in_process is not None and self._in_process.has(kind):

@@ -19,16 +19,16 @@ Source: docs/sources.md#cni-contract
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from labnet.cni import spec
 from labnet.cni.result import Result
 from labnet.cni.spec import Call, NetnsGrant, Verb
 from labnet.errors import CniError, LabnetError
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How a plugin ended: what a process would leave behind."""
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from functools import lru_cache
 from typing import Any, Literal
 
+from labnet.cni.jsontext import indented
 from labnet.cni.result import Result, parse_result
 from labnet.errors import CniError
+from labnet.model.values import frozen
 
 Verb = Literal["ADD", "DEL", "CHECK", "GC", "STATUS"]
 
@@ -42,7 +45,7 @@ _VERSION = re.compile(r"\d+(\.\d+){0,2}")
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetConf:
     """The configuration that a plugin reads from stdin: `document` is all of it, the rest is what the contract names."""
 
@@ -53,7 +56,7 @@ class NetConf:
     prev_result: Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetnsGrant:
     """The namespace behind CNI_NETNS, as the kernel door names it; `own` says that it is the plugin's own, which no runtime may ask."""
 
@@ -61,7 +64,7 @@ class NetnsGrant:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One call of a plugin, checked: the variables of the environment, the configuration, and the opened namespace."""
 
@@ -118,8 +121,12 @@ def check_network_name(text: str) -> None:
         raise CniError(BAD_CONFIG, "invalid characters found in network name", text)
 
 
+@lru_cache(maxsize=64)
 def parse_config(stdin: bytes) -> NetConf:
-    """The configuration on stdin, without judging its version. Errors: CniError 6 (not JSON, wrong types), 7 (name)."""
+    """The configuration on stdin, without judging its version; never change its document: a node's is read once.
+
+    Errors: CniError 6 (not JSON, wrong types), 7 (name).
+    """
     document = _decoded(stdin)
     name, version, kind = (_text(document, key) for key in ("name", "cniVersion", "type"))
     check_network_name(name)
@@ -189,7 +196,7 @@ def render_error(error: CniError, cni_version: str = "") -> bytes:
     document |= {"code": error.number, "msg": error.message}
     if error.details:
         document["details"] = error.details
-    return json.dumps(document, indent=4, ensure_ascii=False).encode(errors="replace")
+    return indented(document)
 
 
 def parse_error(stdout: bytes) -> CniError | None:

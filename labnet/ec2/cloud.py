@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from labnet.ec2.rules import addresses, enis, groups, instances, networks, tags
+from labnet.ec2.rules import (
+    addresses,
+    blocks,
+    cidr_reservations,
+    elastic_addresses,
+    eni_attributes,
+    enis,
+    grouprules,
+    groups,
+    instance_attributes,
+    instance_types,
+    instance_views,
+    instances,
+    nat_gateways,
+    network_acls,
+    networks,
+    peerings,
+    route_tables,
+    routes,
+    tags,
+    zones,
+)
 from labnet.ec2.rules.request import Action, Context, Params, Result, check_parameters
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 
 ACTIONS: Mapping[str, Action] = {
-    **networks.ACTIONS, **groups.ACTIONS, **instances.ACTIONS, **enis.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
+    **networks.ACTIONS, **blocks.ACTIONS, **zones.ACTIONS, **route_tables.ACTIONS, **routes.ACTIONS, **elastic_addresses.ACTIONS,
+    **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **groups.ACTIONS, **grouprules.ACTIONS,
+    **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS, **instance_types.ACTIONS, **enis.ACTIONS,
+    **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
 }
 
 

@@ -1,8 +1,8 @@
 """The EC2 API over HTTP, on listening sockets that the caller opened, of whatever namespace.
 
-One request of a connection at a time is read, its signature checked, carried out by `Ec2Service`, and answered with one write;
-whatever a client sends is answered with EC2's XML or not at all. botocore and its model are loaded when somebody first asks or
-`load` is called. Why no HTTP library: docs/adr/0005-ec2-http.md. Source: docs/sources.md#ec2-query
+One request of a connection at a time is read, its signature checked, carried out by `Ec2Service`, after its latency where one is
+set, and answered with one write; whatever a client sends is answered with EC2's XML or not at all. botocore and its model are
+loaded when somebody first asks or `load` is called. Why no HTTP library: docs/adr/0007-ec2-http.md. Source: docs/sources.md#ec2-query
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Ec2Server:
         translator = await self.load()
         form = b"&".join(part for part in (query.encode("latin-1"), request.body) if part)
         action, params = translator.parse(form, presigned="authorization" not in request.headers)
-        result = self._service.call(caller, action, params)
+        result = await self._service.acall(caller, action, params)
         return translator.answer(action, result, request_id)
 
 

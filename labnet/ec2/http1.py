@@ -3,7 +3,7 @@
 A connection reads whole requests (keep-alive, pipelining, bodies of known length or in chunks), hands one at a time to `respond`
 and reads no further while its answer is open or the client does not take it. What cannot be read is refused, and the rest of the
 client's bytes are taken and dropped for a while: closing on unread bytes would be a reset, and the refusal lost with it. Why no
-HTTP library: docs/adr/0002-imds-http.md, docs/adr/0005-ec2-http.md. Source: docs/sources.md#http
+HTTP library: docs/adr/0002-imds-http.md, docs/adr/0007-ec2-http.md. Source: docs/sources.md#http
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class InProcessImds:
 
     async def get(self, path: str) -> str:
         """The text at a path below ``/latest/``. Errors: ImdsError 404."""
-        return metadata(self._service.state, self._instance_id, path)
+        return metadata(self._service.metadata_state(self._instance_id), self._instance_id, path)
 
 
 def metadata(state: CloudState, instance_id: str, path: str) -> str:
@@ -92,7 +92,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     zone = instance.availability_zone
     groups = "\n".join(state.security_groups[one].name for one in primary.security_groups)
     out: dict[str, str | Tree | Callable[[], Tree]] = {
-        "ami-id": instance.image_id, "ami-launch-index": "0", "ami-manifest-path": "(unknown)",
+        "ami-id": instance.image_id, "ami-launch-index": str(instance.launch_index), "ami-manifest-path": "(unknown)",
         "events": {"maintenance": {"history": "[]", "scheduled": "[]"}}, "hibernation": {"configured": "false"}, "hostname": dns,
         "instance-action": "none", "instance-id": instance.id, "instance-life-cycle": "on-demand", "instance-type": instance.instance_type,
         "local-hostname": dns, "local-ipv4": primary.primary, "mac": primary.mac,
@@ -103,7 +103,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     if public is not None:
         out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
     out |= {
-        "reservation-id": "r-" + instance.id.partition("-")[2], "security-groups": groups,
+        "reservation-id": instance.reservation_id, "security-groups": groups,
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
     kind = limits.load().get(instance.instance_type)

@@ -191,7 +191,8 @@ class ImdsServer:
 
     def answer(self, address: str, request: Request) -> Answer:
         """What one address is told."""
-        return answer(self.service.state, self.who(address), self.tokens, self.clock.now_s(), request)
+        instance_id = self.who(address)
+        return answer(self.service.metadata_state(instance_id), instance_id, self.tokens, self.clock.now_s(), request)
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a listening socket, which belongs to this server from now on."""

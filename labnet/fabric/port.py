@@ -49,7 +49,8 @@ def plan_eni(cloud: CloudState, eni_id: str) -> tuple[tuple[str, Slice], ...]:
     instance = instance_of(cloud, eni)
     if instance is None or eni.attachment is None:
         return ()
-    node, port, link = node_netns_of(cloud, instance), eni_port(eni_id), eni_link(eni.attachment.device_index)
+    node, port = node_netns_of(cloud, instance), eni_port(eni_id)
+    link = eni_link(eni.attachment.device_index, eni.attachment.network_card_index)
     near = Link(port, tables.ROUTER_MAC, mtu_bytes=MTU_BYTES, peer=VethPeer(node, link, eni.mac))
     far = Link(link, eni.mac, mtu_bytes=MTU_BYTES, made_by="peer")
     objects = (near, *_port(cloud, eni, port), *_addresses(cloud, eni, port))

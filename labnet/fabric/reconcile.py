@@ -19,6 +19,7 @@ from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
 from labnet.ports import Kernel, Slices
 
 OnNamespace = Callable[[str, Literal["made", "gone"]], None]
+Retire = Callable[[tuple[str, ...]], tuple[str, ...]]
 Parts = Mapping[tuple[str, str], Part]
 """Parts by namespace and name of the slice, in the order in which they can be applied."""
 T = TypeVar("T")
@@ -28,16 +29,19 @@ class Fabric:
     """Keeps namespaces and slices of the VPCs, gateways and nodes as the cloud's objects say.
 
     `on_namespace` hears of every namespace right after it is made and right after it is gone. `sysctls` are those that
-    the scenario sets on nodes, by node name.
+    the scenario sets on nodes, by node name. `retire` hears which namespaces nobody needs any more and answers which of them
+    shall go at once: the others are its own to remove when what runs in them has ended.
     """
 
     def __init__(
-        self, lab: str, kernel: Kernel, slices: Slices, on_namespace: OnNamespace | None = None, sysctls: NodeSysctls | None = None
+        self, lab: str, kernel: Kernel, slices: Slices, on_namespace: OnNamespace | None = None, sysctls: NodeSysctls | None = None,
+        retire: Retire | None = None,
     ) -> None:
         self.lab = lab
         self._kernel, self._slices = kernel, slices
         self._tell: OnNamespace = on_namespace or (lambda name, what: None)
         self._sysctls: NodeSysctls = sysctls or {}
+        self._retire: Retire = retire or tuple
 
     def namespaces(self, cloud: CloudState) -> tuple[str, ...]:
         """The namespaces that a cloud's objects need."""
@@ -67,7 +71,10 @@ class Fabric:
                 self._kernel.forget_flows(netns, addresses)
             self._set(_ends(before, after, gone), undo)
             undo.pop_all()
-        self._drop(gone)
+        at_once = self._retire(gone) if gone else ()
+        for name in gone:
+            self._slices.drop(name)
+        self._drop(at_once)
 
     def _set(self, parts: list[Part], undo: ExitStack) -> None:
         """Set slices, and note how to set them back."""

@@ -5,9 +5,9 @@
     {"version": "vpc-cni-ipam/1", "allocations": [{"networkName": …, "containerID": …, "ifName": …, "ipv4": …,
      "allocationTimestamp": <nanoseconds>, "metadata": {"k8sPodNamespace": …, "k8sPodName": …, "interfacesCount": 1}}]}
 
-It is written anew at every change, to a file beside it that is then renamed, so that a reader sees the old or the new one
-and never half of it. It is not synced to the disk as the VPC CNI's is: it has to outlive this process, not the machine, and
-after a crash of the machine the pods' namespaces are gone too.
+It is written anew at every change (once for what several calls change at the same time), to a file beside it that is then
+renamed, so that a reader sees the old or the new one and never half of it. It is not synced to the disk as the VPC CNI's is: it
+has to outlive this process, not the machine, and after a crash of the machine the pods' namespaces are gone too.
 Source: docs/sources.md#ipamd-checkpoint
 """
 

@@ -7,7 +7,8 @@ an event and is tried anew at the next look. Source: docs/sources.md#ipamd-start
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Ipamd:
         self._cloud = NodeCloud(ec2, imds, clock, settings)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
+        self._saving: asyncio.Future[None] | None = None
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
@@ -71,7 +73,7 @@ class Ipamd:
         prefixes = self._prefix_mode(kind)
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
-        await self._set_up_node(facts)
+        node_ready = await self._set_up_node(facts)
         for eni in await self._managed():
             await self._cloud.tag(eni.id, eni.tags)
             try:
@@ -83,6 +85,8 @@ class Ipamd:
         await self._refresh_groups(facts)
         self._refreshed_at_s = self._clock.now_s()
         await self._pool.fill()
+        if node_ready is not None:
+            await node_ready
 
     async def run(self) -> None:
         """Look at the pool every 5 s, at EC2 every minute, for ever."""
@@ -114,7 +118,9 @@ class Ipamd:
             self._checkpoint.write(self._datastore.assignments())
         if self._clock.now_s() - self._refreshed_at_s >= REFRESH_INTERVAL_S:
             self._refreshed_at_s = self._clock.now_s()
-            await self._set_up_node(facts)
+            node_ready = await self._set_up_node(facts)
+            if node_ready is not None:
+                await node_ready
             await self._refresh_groups(facts)
 
     # ---- the plugin's calls -----------------------------------------------------------------------------------------------
@@ -136,7 +142,7 @@ class Ipamd:
             return AddNetworkReply(success=False)
         if held is None:
             try:
-                self._checkpoint.write(self._datastore.assignments())
+                await self._saved()
             except IpamError:
                 self._datastore.forget(key)
                 raise
@@ -155,12 +161,31 @@ class Ipamd:
         """Take an address back; it cools down. Errors: UnknownAttachment; IpamError when the checkpoint cannot be written."""
         assignment = self._datastore.release(_key(request), self._clock.now_s())
         try:
-            self._checkpoint.write(self._datastore.assignments())
+            await self._saved()
         except IpamError:
             self._datastore.put_back(assignment)
             raise
         entry = self._entry(assignment.eni_id)
         return DelNetworkReply(success=True, allocations=(IpAllocation(assignment.address, entry.device_index, entry.table),))
+
+    async def _saved(self) -> None:
+        """Until the checkpoint holds what the datastore holds now. Calls of one turn of the loop share one file. Errors: IpamError."""
+        if self._saving is None:
+            loop = asyncio.get_running_loop()
+            self._saving = loop.create_future()
+            loop.call_soon(self._save)
+        await asyncio.shield(self._saving)  # who is cancelled leaves the file to the others
+
+    def _save(self) -> None:
+        saving, self._saving = self._saving, None
+        assert saving is not None, "somebody waits"
+        try:
+            self._checkpoint.write(self._datastore.assignments())
+        except IpamError as error:
+            saving.set_exception(error)
+            saving.exception()  # told here already, should everybody who waits be cancelled
+        else:
+            saving.set_result(None)
 
     # ---- what others may see ----------------------------------------------------------------------------------------------
 
@@ -204,13 +229,17 @@ class Ipamd:
             return False
         return True
 
-    async def _set_up_node(self, facts: NodeFacts) -> None:
-        """The node's own slice, anew when the VPC has other blocks than before."""
+    async def _set_up_node(self, facts: NodeFacts) -> Awaitable[None] | None:
+        """The node's own slice, anew when the VPC has other blocks than before: under way, and what tells when it is there.
+
+        Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: ImdsError; KernelError when awaited.
+        """
         cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
         if cidrs == self._planned_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
-            return
-        self._slices.set([(self._identity.netns, plan_node(self._settings, self._backend, facts.primary_ip, cidrs))])
+            return None
+        plan = plan_node(self._settings, self._backend, facts.primary_ip, cidrs)
         self._planned_cidrs = cidrs
+        return self._slices.set_soon([(self._identity.netns, plan)])
 
     async def _managed(self) -> list[AttachedEni]:
         listed = await self._cloud.tagged(await self._cloud.attached())

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from labnet.errors import PoolExhausted, UnknownAttachment
 from labnet.ipamd.policy import EniStats, PoolStats
 from labnet.model.addressing import bounds, contains, prefix_addresses, to_int
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttachmentKey:
     """Whose an address is."""
 
@@ -24,7 +25,7 @@ class AttachmentKey:
     if_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assignment:
     """An address in use: whose, on which ENI, since when (seconds since the epoch)."""
 

@@ -7,15 +7,16 @@ asked every time. Source: docs/sources.md#ipamd-policy
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from labnet.model.addressing import PREFIX_ADDRESSES
+from labnet.model.values import frozen
 
 DECREASE_INTERVAL_S = 30.0
 ENI_MIN_AGE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EniStats:
     """One ENI's part of the pool. `slots` are held addresses and prefixes of both kinds; `total`, `assigned` and `free_blocks`
     (ascending) are of the kind that pods get; `cooling` and `has_pods` of both.
@@ -32,7 +33,7 @@ class EniStats:
     has_pods: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolStats:
     """The pool, ENIs by device index. What cools down is available: EC2 may have it back."""
 
@@ -68,7 +69,7 @@ class PoolStats:
         return PoolStats(tuple(one for one in self.enis if one.id != eni_id))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Targets:
     """What to keep warm. `max_pods` addresses are always enough."""
 
@@ -90,7 +91,7 @@ class Targets:
         return PREFIX_ADDRESSES if self.prefix_mode else 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Room:
     """What can be had. `slots_per_eni` = the type's addresses per ENI less the primary one; times are seconds since the epoch."""
 
@@ -100,7 +101,7 @@ class Room:
     cool_off_until_s: float = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grow:
     """Ask EC2 for more addresses or prefixes on an ENI."""
 
@@ -109,7 +110,7 @@ class Grow:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewEni:
     """Make an ENI with that many secondary addresses or prefixes."""
 
@@ -117,14 +118,14 @@ class NewEni:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Increase:
     """Places to add at, in the order to try them; the first that adds anything is enough."""
 
     steps: tuple[Grow | NewEni, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decrease:
     """Give addresses or prefixes of ENIs back to EC2: (ENI, blocks) …"""
 
@@ -132,7 +133,7 @@ class Decrease:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FreeEni:
     """Detach and delete an ENI."""
 

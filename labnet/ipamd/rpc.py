@@ -5,10 +5,10 @@ Source: docs/sources.md#ipamd-rpc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IpAllocation:
     """One address: without mask, the device index of its ENI, and the route table of that ENI (254 = main)."""
 
@@ -17,7 +17,7 @@ class IpAllocation:
     route_table_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddNetworkRequest:
     """Asks for an address; network, container and interface name are the key under which it is kept."""
 
@@ -30,7 +30,7 @@ class AddNetworkRequest:
     container_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddNetworkReply:
     """`vpc_v4_cidrs` are the VPC's blocks and, with SNAT on the node, the excluded ones behind them."""
 
@@ -40,7 +40,7 @@ class AddNetworkReply:
     vpc_v4_cidrs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DelNetworkRequest:
     """Gives an address back; `reason` is free text (``PodDeleted``, ``SetupNSFailed``)."""
 
@@ -54,7 +54,7 @@ class DelNetworkRequest:
     container_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DelNetworkReply:
     """What the container had."""
 

@@ -106,12 +106,12 @@ def removable(item: KernelObject) -> bool:
 def rank(item: KernelObject) -> int:
     """The place of an object among others when all are added: the lower first."""
     place = _RANKS[type(item)]
-    return place + 1 if isinstance(item, Route) and item.via is not None else place
+    return place + 1 if type(item) is Route and item.via is not None else place
 
 
 def index(items: Iterable[KernelObject]) -> dict[Key, KernelObject]:
     """Objects by the key of their canonical spelling; a later one of the same key counts."""
-    return {canonical(item).key: item for item in items}
+    return {(canonical(item) if type(item) in _SPELLED else item).key: item for item in items}
 
 
 def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
@@ -121,8 +121,17 @@ def diff(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Ch
 
 def diff_indexed(there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
     """As `diff`, for objects by the key of their canonical spelling (`index`)."""
+    if not there:
+        return _added(wanted.values())
     gone = [item for key, item in there.items() if key not in wanted and removable(item)]
     return _ordered(gone, there, wanted)
+
+
+def _added(items: Iterable[KernelObject]) -> tuple[Change, ...]:
+    """Everything where nothing was."""
+    come = [item for item in items if not item.derived and (type(item) is not Link or item.made_by == "here")]
+    come.sort(key=rank)
+    return tuple([Change("add", item) for item in come])
 
 
 def missing(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
@@ -173,9 +182,21 @@ def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted
 def _lost(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept: Mapping[Key, Change]) -> set[Key]:
     """Keys of what the kernel takes along with removed objects although it is wanted: it goes with them and comes again.
 
+    What is lost goes too, and may take more along: so it is asked until nothing more is lost.
+    """
+    going, lost = list(gone), set[Key]()
+    while more := _taken_along(going, there, {key: change for key, change in kept.items() if key not in lost}):
+        lost |= more
+        going += [there[key] for key in more]
+    return lost
+
+
+def _taken_along(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept: Mapping[Key, Change]) -> set[Key]:
+    """What goes by itself when `gone` goes.
+
     A removed link takes everything on it. The last address of a link takes the link's routes along, a primary address its
     secondaries (fib_inetaddr_event, __inet_del_ifa). A route that changes is not overwritten where its old value needs what
-    goes: then it could not be put back.
+    goes: then it could not be put back. A route that names only a gateway may lead over any link.
     """
     links = {item.name for item in gone if isinstance(item, Link)}
     addrs = [item for item in gone if isinstance(item, Addr) and item.family == "inet"]
@@ -185,8 +206,10 @@ def _lost(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept:
     shaken = links | {addr.link for addr in addrs} | {item.name for item in gone if isinstance(item, LinkUp)}
 
     def is_lost(before: KernelObject, op: str) -> bool:
-        if isinstance(before, Route) and before.dev in (shaken if op == "replace" else bared):
-            return True
+        if isinstance(before, Route) and before.type == "unicast":
+            endangered = shaken if op == "replace" else bared | links
+            if before.dev in endangered or (before.dev is None and endangered):
+                return True
         if isinstance(before, Addr) and (before.link, _network(before)) in networks:
             return True
         return link_of(before) in links and not isinstance(before, Link)

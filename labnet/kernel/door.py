@@ -13,14 +13,17 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
 from labnet.kernel import observe, sysctl, teardown
+from labnet.kernel.jobs import additions_only, together
 from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
+from labnet.kernel.nursery import Nursery
 from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
 from labnet.kernel.rtnl_encode import FAMILIES
 from labnet.kernel.rtnl_socket import Failure
@@ -59,9 +62,15 @@ class LinuxKernel:
         self._writer = RtnlWriter(LinkBook())
         self._tables: dict[str, dict[Key, NftTable]] = {}
         self._lock = threading.RLock()
+        self._nursery: Nursery | None = None
+        self._worker: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """Close every descriptor; namespaces and their state stay."""
+        """Finish what was submitted and close every descriptor; namespaces and their state stay."""
+        self.finish_preparing()
+        if self._worker is not None:
+            self._worker.shutdown()
+            self._worker = None
         with self._lock:
             self._spaces.close()
 
@@ -81,16 +90,36 @@ class LinuxKernel:
             raise KernelError("inode", name, "namespace", errno.ENOENT, "no such namespace")
         return found
 
+    def prepare_netns(self, names: Sequence[str]) -> None:
+        """Begin to make namespaces in the background; `create_netns` then takes what is ready."""
+        self.finish_preparing()
+        if names:
+            self._nursery = Nursery(names, self._spaces.netns_dir)
+
+    def finish_preparing(self) -> None:
+        """Prepare no more; what was prepared and never asked for is removed. Errors: KernelError."""
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.close()
+
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces, `lo` up. Errors: KernelError (EEXIST: name taken), then none is left."""
-        with self._work() as visit:
-            try:
-                self._spaces.learn(namespaces.create(names, self._spaces.netns_dir, self._spaces.welcome))
-            except BaseException:
-                for name in names:
-                    if name not in self._spaces.known:
-                        self._spaces.discard(name)
-                raise
+        ready: dict[str, int] = {}
+        try:
+            for name in names if self._nursery is not None else ():
+                inode = self._nursery.fetch(name) if self._nursery is not None else None
+                if inode is not None:
+                    ready[name] = inode
+            ready |= namespaces.create([name for name in names if name not in ready], self._spaces.netns_dir, self._spaces.welcome)
+        except BaseException:
+            for name in names:
+                if name not in self._spaces.known:
+                    self._spaces.discard(name)
+            for name in ready:
+                namespaces.remove_name(name, self._spaces.netns_dir)
+            raise
+        self._spaces.learn(ready)
+        with Visit(self._spaces) as visit:
             self._writer.born(visit, names)
 
     def remove_netns(self, names: Iterable[str]) -> None:
@@ -137,6 +166,30 @@ class LinuxKernel:
                 for note in self._undo(visit, done):
                     error.add_note(note)
                 raise
+
+    def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
+        """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "kernel")
+        return self._worker.submit(self._apply_jobs, jobs)
+
+    def _apply_jobs(self, jobs: Sequence[Sequence[Batch]]) -> list[Exception | None]:
+        """Jobs that only add go together, with one visit to each namespace; if anything fails, each alone, to know which it is."""
+        if len(jobs) > 1 and additions_only(jobs):
+            try:
+                self.apply(together(jobs))
+            except LabnetError:
+                pass  # undone; now one by one
+            else:
+                return [None] * len(jobs)
+        return [self._outcome(job) for job in jobs]
+
+    def _outcome(self, job: Sequence[Batch]) -> Exception | None:
+        try:
+            self.apply(job)
+        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: whoever waits for the job does
+            return error
+        return None
 
     def _make(self, visit: Visit, maker: str, netns: str, changes: list[Change], done: Done) -> None:
         if maker == "rtnl":
@@ -230,11 +283,18 @@ class LinuxKernel:
 
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace; the caller closes it. Errors: KernelError."""
-        with self._work() as visit:
-            try:
-                return namespaces.open_socket(visit.fd(netns), family, type, proto)
-            except OSError as error:
-                raise KernelError("open socket", netns, f"family {family}", error.errno or 0) from error
+        return self.open_sockets(netns, [(family, type, proto)])[0]
+
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Sockets (family, type, protocol) of that namespace; the caller closes them. Errors: KernelError; then none is open."""
+        fd = self._spaces.open(netns)
+        try:
+            return namespaces.open_sockets(fd, kinds)
+        except OSError as error:
+            what = ", ".join(f"family {family}" for family in dict.fromkeys(kind[0] for kind in kinds))
+            raise KernelError("open socket", netns, what, error.errno or 0) from error
+        finally:
+            os.close(fd)
 
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None

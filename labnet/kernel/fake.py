@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 from labnet.errors import KernelError
@@ -216,9 +217,32 @@ class FakeKernel:
         self.forgotten += [(netns, address) for address in addresses]
         return 0
 
+    def prepare_netns(self, names: Sequence[str]) -> None:
+        """Nothing takes time here."""
+
+    def finish_preparing(self) -> None:
+        """Nothing was begun."""
+
+    def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
+        """Applied at once."""
+        done: Future[list[Exception | None]] = Future()
+        done.set_result([self._outcome(job) for job in jobs])
+        return done
+
+    def _outcome(self, job: Sequence[Batch]) -> Exception | None:
+        try:
+            self.apply(job)
+        except KernelError as error:
+            return error
+        return None
+
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """Refused. Errors: EOPNOTSUPP."""
         raise KernelError("open socket", netns, f"family {family}", errno.EOPNOTSUPP, NO_PROGRAMS)
+
+    def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Refused. Errors: EOPNOTSUPP."""
+        return [self.open_socket(netns, *kind) for kind in kinds]
 
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None

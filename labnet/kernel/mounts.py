@@ -50,6 +50,7 @@ def enter(netns_fd: int, view: View) -> None:
     scratch = _held(view.scratch)
     for number, ((target, _source), source) in enumerate(zip(view.binds, sources, strict=True)):
         _provide(libc, target, source, f"{scratch}/{number}")
+    for (target, _source), source in zip(view.binds, sources, strict=True):  # after all overlays: one over the same folder would hide it
         _mount(libc, source, target, "", MS_BIND)
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -89,19 +89,38 @@ def open_ns(name: str, netns_dir: str = NETNS_DIR) -> int:
         raise KernelError("open", name, "namespace", error.errno or 0) from error
 
 
+def open_sockets(fd: int, kinds: Iterable[tuple[int, int, int]]) -> list[socket.socket]:
+    """Sockets (family, type, protocol) of the namespace behind the descriptor, usable from anywhere for ever. Errors: OSError; then none."""
+    made: list[socket.socket] = []
+    try:
+        with enter(fd):
+            for family, kind, protocol in kinds:
+                made.append(socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol))
+    except BaseException:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
 def open_socket(fd: int, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002 - socket's own word
-    """A socket of the namespace behind the descriptor, usable from anywhere for ever. Errors: OSError."""
-    with enter(fd):
-        return socket.socket(family, type | socket.SOCK_CLOEXEC, proto)
+    """One such socket. Errors: OSError."""
+    return open_sockets(fd, [(family, type, proto)])[0]
 
 
 def inode_of(name: str, netns_dir: str = NETNS_DIR) -> int | None:
     """The nsfs inode behind a name; None when there is no such name or no namespace behind it. Opens nothing."""
     try:
-        found = Path(path_of(name, netns_dir)).stat()
+        found = os.stat(path_of(name, netns_dir))  # noqa: PTH116 - called several times for every pod
     except FileNotFoundError:
         return None
-    return found.st_ino if found.st_dev == Path(THREAD_NETNS).stat().st_dev else None
+    return found.st_ino if found.st_dev == _nsfs() else None
+
+
+@cache
+def _nsfs() -> int:
+    """The device of the kernel's namespace files: one for as long as the machine runs."""
+    return Path(THREAD_NETNS).stat().st_dev
 
 
 def create(names: Sequence[str], netns_dir: str = NETNS_DIR, keep: Callable[[str, socket.socket], None] | None = None) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 
 from labnet.kernel.nft_types import Layout, encode_key, encode_span, encode_value, interval
 from labnet.model.netstate import NftElement, NftPortChain
@@ -31,12 +32,14 @@ NFT_JUMP = -3
 ACCEPT = 1
 INTERVAL_END = 0x1
 NESTED = 0x8000
+_HEAD = struct.Struct("=HH")
+_PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 
 
 def attr(kind: int, payload: bytes) -> bytes:
     """One netlink attribute, padded."""
     size = 4 + len(payload)
-    return struct.pack("=HH", size, kind) + payload + b"\0" * (-size % 4)
+    return _HEAD.pack(size, kind) + payload + _PADDING[-size % 4]
 
 
 def nest(kind: int, *attributes: bytes) -> bytes:
@@ -44,6 +47,7 @@ def nest(kind: int, *attributes: bytes) -> bytes:
     return attr(kind | NESTED, b"".join(attributes))
 
 
+@lru_cache(maxsize=1024)
 def text(kind: int, value: str) -> bytes:
     """A string attribute."""
     return attr(kind, value.encode() + b"\0")

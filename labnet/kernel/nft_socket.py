@@ -6,12 +6,12 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
 from labnet.errors import KernelError
 from labnet.kernel.netns import open_socket
 from labnet.kernel.nft_encode import ACK, BATCH_BEGIN, BATCH_END, DUMP, batch_mark, message
+from labnet.model.values import frozen
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
@@ -22,7 +22,7 @@ TIMEOUT_S = 10.0
 RETRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One message of a batch: its kind, flags, family number and body."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from functools import lru_cache
 
 from labnet.model.addressing import bounds, to_int, to_text
+from labnet.model.values import frozen
 
 IFNAME_BYTES = 16
 SIZES = {
@@ -25,7 +26,7 @@ HOST_ORDER = frozenset({"mark", "classid"})
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """How the keys of one set are laid out."""
 
@@ -35,8 +36,13 @@ class Layout:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Bytes of each part, padded where there are several."""
-        sizes = tuple(SIZES[kind] for kind in self.types)
-        return tuple((size + 3) & ~3 for size in sizes) if len(sizes) > 1 else sizes
+        return _sizes(self.types)
+
+
+@lru_cache(maxsize=256)
+def _sizes(types: tuple[str, ...]) -> tuple[int, ...]:
+    sizes = tuple(SIZES[kind] for kind in types)
+    return tuple((size + 3) & ~3 for size in sizes) if len(sizes) > 1 else sizes
 
 
 def types_of(number: int) -> tuple[str, ...] | None:
@@ -51,6 +57,7 @@ def types_of(number: int) -> tuple[str, ...] | None:
     return tuple(parts)
 
 
+@lru_cache(maxsize=8192)
 def encode_value(kind: str, text: str, *, network_order: bool = False) -> bytes:
     """One value. Errors: ValueError for a text that its type does not take."""
     if kind == "ifname":

@@ -20,6 +20,7 @@ from typing import Any
 
 from labnet.kernel import codec
 from labnet.model.netstate import Addr, Family, Link, LinkMtu, LinkUp, Neigh, Op, Route, Rule
+from labnet.model.values import frozen
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE, RTM_DELRULE = 24, 25, 28, 29, 32, 33
@@ -45,7 +46,7 @@ Holes = dict[str, Any]
 """Values by name: int for 32-bit numbers, text for addresses, MACs and names."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """A message in the codec's own form: which codec, type and flags, header fields, attributes in order."""
 
@@ -132,7 +133,9 @@ class Encoder:
 
     def fast(self, shape: tuple[object, ...], holes: Holes) -> bytes:
         """The same message by stencil."""
-        key = (*shape, *[(name, len(value)) if isinstance(value, str) and value.startswith("=") else name for name, value in holes.items()])
+        key: tuple[object, ...] = (shape, *holes)
+        if shape[0] in _NAMING:  # a name's length is part of a message's shape
+            key += tuple([len(value) for value in holes.values() if isinstance(value, str) and value.startswith("=")])
         stencil = self._stencils.get(key)
         if stencil is None:
             stencil = self._stencils[key] = self._make(shape, holes)
@@ -326,3 +329,7 @@ def _neigh(op: Op, family: Family, holes: Holes) -> Message:
     fields = {"family": FAMILIES[family], "ifindex": holes["index"], "state": NUD_PERMANENT}
     attrs = [("NDA_DST", holes["address"])] + ([("NDA_LLADDR", holes["mac"])] if "mac" in holes else [])
     return Message("ndmsg", number, flags, fields, attrs)
+
+
+_NAMING = frozenset({_veth, _rule})
+"""The builders whose messages carry names."""

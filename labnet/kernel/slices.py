@@ -6,13 +6,20 @@ writer does in the kernel (ipamd's rp_filter over the image's); when it gives up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from labnet.kernel.diff import canonical, diff_indexed, index, matches, missing, surplus
 from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Key, NftTable, Slice, Sysctl
 from labnet.ports import Kernel
 
+Busy = Callable[[], AbstractContextManager[None]]
+"""Marks work in flight (`Clock.busy`)."""
+FLIGHT_JOBS = 16
+"""As many jobs are handed over at once: enough to share visits, few enough that the kernel's thread begins early."""
 OnChange = Callable[[str, str, Change], None]
 """Called with (namespace, slice, change) for every change that was applied."""
 
@@ -55,11 +62,37 @@ class _Claims:
         return before
 
     def _own(self, key: Key, name: str, item: KernelObject) -> None:
-        names = self.owners.setdefault(key, {})
+        names = self.owners.get(key)
+        if names is None:
+            self.owners[key] = {name: item}
+            return
         last = next(reversed(names)) if names else name
         names[name] = item
         if self.place[last] > self.place[name]:
             self.owners[key] = {other: names[other] for other in sorted(names, key=self.place.__getitem__)}
+
+
+@dataclass(slots=True)
+class _Job:
+    """What one `set` asks of the kernel: batches, each with its slice's name; what was claimed `before`; who waits (`set_soon`)."""
+
+    batches: list[Batch] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    before: list[tuple[str, Slice]] = field(default_factory=list)
+    done: asyncio.Future[None] | None = None
+
+    def touches(self, spaces: Collection[str]) -> bool:
+        """Does it change one of these namespaces?"""
+        return any(netns in spaces for netns, _before in self.before)
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """Jobs that the kernel's thread has, and what keeps virtual time from jumping meanwhile."""
+
+    jobs: list[_Job]
+    answer: Future[list[Exception | None]]
+    busy: ExitStack
 
 
 class SliceBook:
@@ -69,37 +102,107 @@ class SliceBook:
     then show and mend what is not so.
     """
 
-    def __init__(self, kernel: Kernel, on_change: OnChange | None = None) -> None:
+    def __init__(self, kernel: Kernel, on_change: OnChange | None = None, busy: Busy = nullcontext) -> None:
         self.kernel = kernel
         self.on_change = on_change
+        self._busy = busy
         self._claims: dict[str, _Claims] = {}
+        self._queue: list[_Job] = []
+        self._flying: list[_Flight] = []
 
     def set(self, parts: Sequence[tuple[str, Slice]]) -> None:
         """Make each (namespace, slice) what it says now, all or nothing (see ports.Slices). Errors: KernelError."""
-        batches: list[Batch] = []
-        told: list[tuple[str, str, Change]] = []
-        restore: list[tuple[str, Slice]] = []
+        self._settle({netns for netns, _part in parts})
+        job = self._claim(parts)
+        try:
+            if job.batches:
+                self.kernel.apply(job.batches)
+        except BaseException:
+            self._restore(job)
+            raise
+        self._tell(job)
+
+    def set_soon(self, parts: Sequence[tuple[str, Slice]]) -> Awaitable[None]:
+        """As `set`, in the background, with all that is asked for in this turn of the loop. Errors: KernelError, when awaited."""
+        job = self._claim(parts)  # the kernel's thread keeps the order of jobs, so nothing has to end first
+        job.done = asyncio.get_running_loop().create_future()
+        self._queue.append(job)
+        if len(self._queue) == FLIGHT_JOBS:
+            self._dispatch()
+        elif len(self._queue) == 1:
+            asyncio.get_running_loop().call_soon(self._dispatch)
+        return asyncio.shield(job.done)  # who is cancelled does not stop what the kernel has been told
+
+    def _claim(self, parts: Sequence[tuple[str, Slice]]) -> _Job:
+        """Write claims, and note what to do for them and how to take them back."""
+        job = _Job()
         try:
             for netns, part in parts:
                 changes, before = self._write(netns, part)
-                restore.append((netns, before or Slice(part.name)))
+                job.before.append((netns, before or Slice(part.name)))
                 if changes:
-                    batches.append((netns, changes))
-                    told += [(netns, part.name, change) for change in changes]
-            if batches:
-                self.kernel.apply(batches)
+                    job.batches.append((netns, changes))
+                    job.names.append(part.name)
         except BaseException:
-            for netns, before in reversed(restore):
-                self._claims[netns].write(before)
+            self._restore(job)
             raise
+        return job
+
+    def _restore(self, job: _Job) -> None:
+        for netns, before in reversed(job.before):
+            self._claims[netns].write(before)
+
+    def _tell(self, job: _Job) -> None:
         if self.on_change is not None:
-            for netns, name, change in told:
-                self.on_change(netns, name, change)
+            for (netns, changes), name in zip(job.batches, job.names, strict=True):
+                for change in changes:
+                    self.on_change(netns, name, change)
+
+    # ---- in the background ------------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Hand what is queued to the kernel's own thread."""
+        jobs, self._queue = self._queue, []
+        if not jobs:
+            return
+        loop, busy = asyncio.get_running_loop(), ExitStack()
+        busy.enter_context(self._busy())
+        flight = _Flight(jobs, self.kernel.submit([job.batches for job in jobs]), busy)
+        self._flying.append(flight)
+        flight.answer.add_done_callback(lambda _answer: loop.call_soon_threadsafe(self._land, flight))
+
+    def _land(self, flight: _Flight) -> None:
+        """Tell everybody who waits how it went. Once."""
+        if flight not in self._flying:
+            return
+        self._flying.remove(flight)
+        flight.busy.close()
+        for job, error in zip(flight.jobs, flight.answer.result(), strict=True):
+            assert job.done is not None, "whoever queues a job waits for it"
+            if error is None:
+                self._tell(job)
+                job.done.set_result(None)
+            else:
+                self._restore(job)
+                job.done.set_exception(error)
+                job.done.exception()  # heard here, should whoever waits be cancelled
+
+    def _settle(self, spaces: Collection[str]) -> None:
+        """Let what is under way in some namespaces end before anything else happens there."""
+        if any(job.touches(spaces) for job in self._queue):
+            self._dispatch()
+        for flight in list(self._flying):
+            if any(job.touches(spaces) for job in flight.jobs):
+                wait([flight.answer])
+                self._land(flight)
 
     def _write(self, netns: str, part: Slice) -> tuple[tuple[Change, ...], Slice | None]:
         claims = self._claims.setdefault(netns, _Claims())
         standing = claims.slices.get(part.name)
         wanted = index(part.objects)
+        if standing is None and claims.owners.keys().isdisjoint(wanted):  # most slices of most labs: nothing of it is anybody's yet
+            claims.write(part, wanted)
+            return diff_indexed({}, wanted), None
         keys = wanted if standing is None else index(standing.objects) | wanted
         have = claims.effective(keys)
         before = claims.write(part, wanted)
@@ -145,6 +248,7 @@ class SliceBook:
 
     def drift(self, netns: str) -> tuple[tuple[str, Change], ...]:
         """(slice, change that would mend it) for everything that is not as claimed."""
+        self._settle({netns})
         claims = self._claims.get(netns)
         if claims is None:
             return ()
@@ -153,6 +257,7 @@ class SliceBook:
 
     def foreign(self, netns: str) -> tuple[KernelObject, ...]:
         """What is there, made by nobody's claim and not by the kernel itself."""
+        self._settle({netns})
         return surplus(self.observe(netns), self.desired(netns))
 
     def repair(self, netns: str) -> tuple[Change, ...]:

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from labnet.errors import KubeError, NotFoundError
 from labnet.model.cluster import Document
+from labnet.model.values import frozen
 from labnet.ports import Clock, Store
 
 Verb = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -24,7 +24,7 @@ HISTORY = 4096
 GRACE_S = 30
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WatchEvent:
     """One change as a watcher sees it."""
 
@@ -32,7 +32,7 @@ class WatchEvent:
     object: Document
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Record:
     version: int
     type: Verb

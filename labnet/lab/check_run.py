@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from labnet.lab import client, lifecycle, registry, scenario_file
-from labnet.lab.lifecycle import Progress, UpOptions
+from labnet.lab.lifecycle import UpOptions
+from labnet.lab.progress import Progress
 from labnet.model import codec
 from labnet.model.scenario import Scenario
 

@@ -20,6 +20,7 @@ class CloudIds:
     groups: dict[tuple[str, str], str] = field(default_factory=dict)
     vpc_of_subnet: dict[str, str] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
+    launches: dict[str, int] = field(default_factory=dict)
 
 
 async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
@@ -31,11 +32,12 @@ async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
 
 
 async def run_node(api: Ec2Api, node: NodeSpec, ids: CloudIds) -> str:
-    """RunInstances for one node; returns the instance id. Errors: Ec2Error."""
+    """RunInstances for one node; returns the instance id. A node that is launched again is another instance. Errors: Ec2Error."""
+    launch = ids.launches[node.name] = ids.launches.get(node.name, 0) + 1
     vpc = ids.vpc_of_subnet[node.subnet]
     params: dict[str, Any] = {
         "ImageId": IMAGE_ID, "InstanceType": node.instance_type, "MinCount": 1, "MaxCount": 1,
-        "TagSpecifications": [_tagged("instance", node.name)], "ClientToken": f"labnet-{node.name}",
+        "TagSpecifications": [_tagged("instance", node.name)], "ClientToken": f"labnet-{node.name}" + (f"-{launch}" if launch > 1 else ""),
     }
     groups = [ids.groups[vpc, group] for group in node.security_groups]
     if node.public_ip is None:
@@ -58,10 +60,18 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     vpc_id = str(answer["Vpc"]["VpcId"])
     for cidr in vpc.cidrs[1:]:
         await api.call("AssociateVpcCidrBlock", {"VpcId": vpc_id, "CidrBlock": cidr})
+    gateway = ""
     if vpc.internet_gateway:
         made = await api.call("CreateInternetGateway", {"TagSpecifications": [_tagged("internet-gateway", vpc.name)]})
         gateway = made["InternetGateway"]["InternetGatewayId"]
         await api.call("AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": vpc_id})
+    await _make_subnets(api, vpc_id, vpc, ids)
+    if gateway:
+        await _route_out(api, vpc_id, vpc, ids, gateway)
+    await _make_groups(api, vpc_id, vpc, ids)
+
+
+async def _make_subnets(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:
     for subnet in vpc.subnets:
         params = {
             "VpcId": vpc_id, "CidrBlock": subnet.cidr, "AvailabilityZone": subnet.availability_zone,
@@ -72,7 +82,18 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
         ids.vpc_of_subnet[subnet.name] = vpc.name
         if subnet.map_public_ip_on_launch:
             await api.call("ModifySubnetAttribute", {"SubnetId": subnet_id, "MapPublicIpOnLaunch": {"Value": True}})
-    await _make_groups(api, vpc_id, vpc, ids)
+
+
+async def _route_out(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds, gateway: str) -> None:
+    """A route table with the default route to the internet gateway, for the subnets that map public addresses."""
+    public = [ids.subnets[subnet.name] for subnet in vpc.subnets if subnet.map_public_ip_on_launch]
+    if not public:
+        return
+    made = await api.call("CreateRouteTable", {"VpcId": vpc_id, "TagSpecifications": [_tagged("route-table", "public")]})
+    table = made["RouteTable"]["RouteTableId"]
+    await api.call("CreateRoute", {"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway})
+    for subnet_id in public:
+        await api.call("AssociateRouteTable", {"RouteTableId": table, "SubnetId": subnet_id})
 
 
 async def _make_groups(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:
@@ -99,7 +120,7 @@ async def _authorize(api: Ec2Api, vpc: str, group: SecurityGroupSpec, ids: Cloud
 
 
 def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) -> list[dict[str, Any]]:
-    out = []
+    out: list[dict[str, Any]] = []
     for rule in rules:
         item: dict[str, Any] = {"IpProtocol": str(rule.get("protocol", "-1"))}
         if rule.get("fromPort") is not None:
@@ -111,7 +132,8 @@ def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) ->
             item["UserIdGroupPairs"] = [{"GroupId": ids.groups[vpc, str(rule["group"])]}]
         else:
             item["IpRanges"] = [{"CidrIp": str(rule["cidr"])}]
-        out.append(item)
+        if item not in out:  # EC2 refuses a permission that is named twice
+            out.append(item)
     return out
 
 

@@ -6,6 +6,7 @@ A plan runs the same lab with `NoHost`: no file, no socket, no program.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ from labnet.cni.runtime import Spawn
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import FILE_NAME, TYPE
 from labnet.cni.vpc.server import CniServer, NodePlugin
-from labnet.lab import credentials, views
+from labnet.lab import credentials, programs, views
 from labnet.lab.credentials import Credentials
-from labnet.lab.paths import LabPaths
+from labnet.lab.paths import SOCKET_PATH_BYTES, LabPaths
 from labnet.ports import Kernel
 
 NETNS_DIR = "/run/netns"
+END_S = 1.0
+"""How long a program on a machine that is switched off may take to heed SIGTERM."""
 
 
 class Host(Protocol):
@@ -49,6 +52,15 @@ class Host(Protocol):
 
     def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         """Start a container's program in its pod. Errors: KernelError."""
+
+    def has_room_for(self, node: str, netns: str) -> bool:
+        """Can a node have that name: is there no namespace of it on this machine, and do its sockets' paths fit?"""
+
+    async def end_node(self, node: str, spaces: Sequence[str]) -> None:
+        """Stop listening for a node, and end every program in these namespaces, whoever started it: the machine is switched off."""
+
+    def forget_node(self, node: str) -> None:
+        """Remove a node's files."""
 
     async def close(self) -> None:
         """Stop listening."""
@@ -83,6 +95,16 @@ class NoHost:
         """Nothing is started."""
         return None
 
+    def has_room_for(self, node: str, netns: str) -> bool:
+        """There is nothing else in memory."""
+        return True
+
+    async def end_node(self, node: str, spaces: Sequence[str]) -> None:
+        """Nothing runs."""
+
+    def forget_node(self, node: str) -> None:
+        """No files."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -92,7 +114,7 @@ class LocalHost:
 
     def __init__(self, paths: LabPaths, kernel: Kernel) -> None:
         self._paths, self._kernel = paths, kernel
-        self._servers: list[CniServer] = []
+        self._servers: dict[str, CniServer] = {}
 
     def results(self, node: str) -> Results:
         """Files, as a container runtime keeps them."""
@@ -110,7 +132,7 @@ class LocalHost:
         socket_path.parent.mkdir(parents=True, exist_ok=True)
         server = CniServer(socket_path, plugin, kernel, netns)
         await server.start()
-        self._servers.append(server)
+        self._servers[node] = server
         executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
 
     def credentials(self) -> Credentials:
@@ -142,8 +164,26 @@ class LocalHost:
         log.parent.mkdir(parents=True, exist_ok=True)
         return views.start(f"{NETNS_DIR}/{netns}", view, argv, environ, log)
 
+    def has_room_for(self, node: str, netns: str) -> bool:
+        """Is the namespace's name free on this machine, and is the path of the node's socket short enough?"""
+        return not Path(NETNS_DIR, netns).exists() and len(bytes(self._paths.cni_socket(node))) <= SOCKET_PATH_BYTES
+
+    async def end_node(self, node: str, spaces: Sequence[str]) -> None:
+        """Stop listening for a node, and end every program in these namespaces."""
+        server = self._servers.pop(node, None)
+        if server is not None:
+            await server.stop()
+        await asyncio.sleep(0)  # connections that were just closed give their sockets back in the loop's next round
+        inside = programs.find([Path(NETNS_DIR, netns).stat().st_ino for netns in spaces if Path(NETNS_DIR, netns).exists()])
+        if inside:
+            await asyncio.to_thread(programs.end, inside, END_S)
+
+    def forget_node(self, node: str) -> None:
+        """Remove a node's files."""
+        shutil.rmtree(self._paths.node(node), ignore_errors=True)
+
     async def close(self) -> None:
         """Stop listening."""
-        for server in self._servers:
+        for server in self._servers.values():
             await server.stop()
         self._servers.clear()

@@ -21,8 +21,10 @@ from typing import Any
 
 from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
 from labnet.kernel import preflight
-from labnet.lab import client, registry
+from labnet.lab import client, programs, registry
+from labnet.lab.again import finished
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
+from labnet.lab.progress import Progress, progress_of
 from labnet.lab.registry import LabRecord, Registry
 from labnet.model import codec, names
 from labnet.model.scenario import Scenario
@@ -31,16 +33,6 @@ NETNS_DIR = Path("/run/netns")
 STOP_S = 10.0
 GONE_S = 60.0
 PID_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of `up` or `down`: `done` of `total` (0 = not counted) in a stage."""
-
-    stage: str
-    text: str
-    done: int = 0
-    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +118,8 @@ def plan(scenario: Scenario, options: UpOptions) -> dict[str, Any]:
 
 def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report) -> dict[str, Any]:
     args = {"scenario": codec.to_document(scenario), "timeout": options.timeout_s}
-    result = client.call(paths.run_dir, paths.lab, "reconcile", args, lambda event: progress(_progress(event)))
-    return _finished(result)
+    result = client.call(paths.run_dir, paths.lab, "reconcile", args, lambda event: progress(progress_of(event)))
+    return finished(result)
 
 
 def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, lock: int) -> dict[str, Any]:
@@ -144,7 +136,7 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
     )
     Registry(paths, record).write(record)
     try:
-        status = _finished(_run_process(scenario, paths, options, record, progress, lock))
+        status = finished(_run_process(scenario, paths, options, record, progress, lock))
         if options.signals_stay_blocked:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # what came before this raises here
         return status
@@ -156,14 +148,6 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
         if error.exit_code != EXIT_TIMEOUT:
             _roll_back(paths)
         raise
-
-
-def _finished(result: Mapping[str, Any]) -> dict[str, Any]:
-    if result.get("waitingFor"):
-        lines = [f"{item['pod']}: {item['reason']}" for item in result["waitingFor"]]
-        hint = "the lab stays: 'labnet status' and 'labnet events' say more; 'labnet down' takes it away"
-        raise LabnetError("not Running in time: " + "; ".join(lines), hint, EXIT_TIMEOUT)
-    return dict(result["status"])
 
 
 def _run_process(
@@ -178,7 +162,7 @@ def _run_process(
             for line in lines:
                 message = json.loads(line)
                 if "progress" in message:
-                    progress(_progress(message["progress"]))
+                    progress(progress_of(message["progress"]))
                 elif "error" in message:
                     error = message["error"]
                     raise LabnetError(error["message"], error.get("hint", ""), int(error.get("exitCode", 1)))
@@ -297,39 +281,7 @@ def _end_programs(lab: str, record: LabRecord) -> None:
     """End programs that labnet started for this lab: those with its mark in their environment, inside its namespaces."""
     inodes = {inode for inode in record.names.values() if inode}
     inodes |= {(NETNS_DIR / name).stat().st_ino for name in record.names if (NETNS_DIR / name).exists()}
-    mark = f"LABNET_LAB={lab}".encode()
-    handles = []
-    for pid in _pids():
-        try:
-            handle = os.pidfd_open(pid)
-        except OSError:
-            continue
-        if pid != os.getpid() and _is_ours(pid, inodes, mark):
-            handles.append(handle)
-        else:
-            os.close(handle)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for handle in handles:
-            try:
-                signal.pidfd_send_signal(handle, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + 2.0
-        for handle in handles:
-            select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
-    for handle in handles:
-        os.close(handle)
-
-
-def _pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208 - a flat list of names
-
-
-def _is_ours(pid: int, inodes: set[int], mark: bytes) -> bool:
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino in inodes and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # noqa: PTH116
-    except OSError:
-        return False
+    programs.end(programs.find(inodes, f"LABNET_LAB={lab}".encode()))
 
 
 def _reap() -> None:
@@ -361,10 +313,6 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _progress(event: Mapping[str, Any]) -> Progress:
-    return Progress(str(event["stage"]), str(event["text"]), int(event.get("done", 0)), int(event.get("total", 0)))
 
 
 def _tail(path: Path, lines: int = 12) -> str:

@@ -12,6 +12,7 @@ from labnet.cni.vpc.conflist import TYPE, vpc_conflist
 from labnet.cni.vpc.plugin import VpcPlugin, VpcPluginSettings
 from labnet.ec2.imds import InProcessImds
 from labnet.ec2.service import Ec2Service
+from labnet.errors import Ec2Error, ImdsError, IpamError
 from labnet.ipamd.daemon import Ipamd, NodeIdentity
 from labnet.ipamd.settings import Settings
 from labnet.kernel import iptables
@@ -28,6 +29,8 @@ from labnet.model.scenario import CniSpec, NodeSpec
 from labnet.ports import Clock, Kernel, Slices
 
 Log = Callable[[str], None]
+RESTART_S, MAX_RESTART_S = 10.0, 300.0
+"""Between two starts of a container that ends again and again: at first, doubled each time, at most. Source: docs/sources.md#kubelet"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,25 @@ class NodeAgent:
         self._plugin = VpcPlugin(self._ipamd, parts.slices, parts.kernel, plugin_settings) if self._ipamd is not None else None
         self._conflist = vpc_conflist(cni.dialect, cni.env)
         self._kubelet = self._make_kubelet(instance_id, always_exec)
+        self._started = False
 
     async def start(self) -> None:
-        """Start ipamd, then let pods come: as on a real node, the CNI's list appears once ipamd answers."""
+        """Start ipamd, then let pods come: as on a real node, the CNI's list appears once ipamd answers.
+
+        What EC2 refuses ends ipamd, and it is started again later, as the kubelet starts a container again. Errors: KernelError.
+        """
+        self._started = await self._try_to_start(RESTART_S)
+
+    async def _try_to_start(self, again_in_s: float) -> bool:
+        try:
+            await self._start_ipamd()
+        except (Ec2Error, ImdsError, IpamError) as error:
+            text = f"ipamd ended: {error}; it starts again in {again_in_s:g} s"
+            self._parts.events.record(f"node/{self._node.name}", "BackOff", text)
+            return False
+        return True
+
+    async def _start_ipamd(self) -> None:
         if self._ipamd is None or self._plugin is None:
             return
         await self._ipamd.start()
@@ -74,7 +93,15 @@ class NodeAgent:
         """What runs for as long as the node does."""
         yield self._kubelet.run(), "kubelet"
         if self._ipamd is not None:
-            yield self._ipamd.run(), "ipamd"
+            yield self._keep_ipamd(self._ipamd), "ipamd"
+
+    async def _keep_ipamd(self, ipamd: Ipamd) -> None:
+        pause_s = RESTART_S
+        while not self._started:
+            await self._parts.clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, MAX_RESTART_S)
+            self._started = await self._try_to_start(pause_s)
+        await ipamd.run()
 
     async def stop(self) -> None:
         """Stop the daemon; kernel state stays."""

@@ -15,6 +15,11 @@ class OwnedKernel(LinuxKernel):
         super().__init__()
         self._registry = registry
 
+    def prepare_netns(self, names: Sequence[str]) -> None:
+        """Begin to make namespaces, named in the registry first."""
+        self._registry.intend(names)
+        super().prepare_netns(names)
+
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces, named in the registry first."""
         self._registry.intend(names)
@@ -22,7 +27,8 @@ class OwnedKernel(LinuxKernel):
         self._registry.made({name: inode for name in names if (inode := self.inode(name)) is not None})
 
     def remove_netns(self, names: Iterable[str]) -> None:
-        """Drop namespaces, then strike them off."""
+        """Drop namespaces, then strike them off, on disk too: somebody else may take the names."""
         gone = list(names)
         super().remove_netns(gone)
         self._registry.gone(gone)
+        self._registry.flush()

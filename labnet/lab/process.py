@@ -33,6 +33,9 @@ from labnet.lab.world import World
 from labnet.model.scenario import Scenario
 from labnet.sim.clock import LabClock, new_event_loop
 
+SWITCH_S = 0.0005
+"""How soon the kernel's thread gets the interpreter back while a lab comes up; with Python's 5 ms it waits longer than it works."""
+
 
 def log(text: str) -> None:
     """A line for the lab's log, which is where this process's standard error goes."""
@@ -45,7 +48,7 @@ def run(scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float
     """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
     clock = LabClock()
     loop = new_event_loop(clock)
-    store = SqliteStore(paths.store)
+    store = SqliteStore(paths.store, loop.call_soon)
     registry = Registry(paths, replace(record, pid=os.getpid()))
     try:
         return loop.run_until_complete(_live(scenario, paths, registry, store, clock, timeout_s, _Caller(caller)))
@@ -90,8 +93,11 @@ async def _live(
     kernel = OwnedKernel(registry)
     host = LocalHost(paths, kernel)
     world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=host, serves=True)
+    world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
     control = ControlServer(Verbs(world).table(), log)
     try:
+        patient_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         gc.disable()  # nothing made while a lab comes up is garbage soon; collecting costs a fifth of that time
         await control.start(paths.control)
         up = loop.create_task(world.bring_up(timeout_s, caller.progress))
@@ -105,6 +111,7 @@ async def _live(
         clock.go_real(scenario.time_factor)
         caller.leave()
         gc.enable()
+        sys.setswitchinterval(patient_s)
         world.spawn(_load_the_rest(world), "late libraries")
         await stop
         return 0
@@ -129,6 +136,7 @@ async def _load_the_rest(world: World) -> None:
         await world.workloads.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
+    await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.to_thread(importlib.import_module, "scapy.layers.inet")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_problems import Path
+from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
 from labnet.model.cluster import ContainerSpec
 from labnet.model.scenario import (
     Check,
@@ -72,8 +73,37 @@ def build(document: schema.Document, source: str) -> Scenario:
         time_factor=document.time.factor,
         seed=document.seed,
         pending_allowed=document.pending == "allowed",
+        ec2=ec2_of(document.ec2),
         source=source,
     )
+
+
+def ec2_of(ec2: schema.Ec2) -> Ec2Spec:
+    """How the API shall behave. Errors: ValueError for a length of time that is none."""
+    if ec2.latency == "aws":
+        from labnet.ec2.latency import AWS_PRESET  # late, as in `scenario_file`: most scenarios need no rule of EC2 to be read
+
+        latencies = dict(AWS_PRESET)
+    elif isinstance(ec2.latency, str):
+        latencies = {}
+    else:
+        latencies = {action: _latency(item) for action, item in ec2.latency.items()}
+    return Ec2Spec(
+        throttling=ec2.throttling, latency=latencies, imds_delay_s=ec2.imds_delay, faults=tuple(fault_of(item) for item in ec2.faults),
+        deny=tuple(DenySpec(item) if isinstance(item, str) else DenySpec(item.action, item.node or "") for item in ec2.deny),
+    )
+
+
+def _latency(item: float | schema.Latency) -> Latency:
+    if isinstance(item, schema.Latency):
+        return Latency(item.p50, item.p50 if item.p95 is None else item.p95)
+    return Latency(item, item)
+
+
+def fault_of(item: schema.Fault) -> FaultSpec:
+    """One fault. Errors: ValueError for a length of time that is none."""
+    for_s = None if item.lasts is None else seconds_of(item.lasts)
+    return FaultSpec(item.action, item.code, item.message, item.status, item.times, item.rate, for_s, item.node or "")
 
 
 def _vpc(path: Path, vpc: schema.Vpc) -> VpcSpec:

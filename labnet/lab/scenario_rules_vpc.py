@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+from labnet.ec2.rules.blocks import CIDRS_PER_VPC, is_restricted
+from labnet.ec2.rules.networks import VPCS_PER_REGION
+from labnet.ec2.rules.zones import zones_of
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import blocks_of, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
@@ -42,6 +45,8 @@ def check_vpcs(document: schema.Document, findings: Findings) -> None:
         _subnets(path, vpc, seen_subnets, findings)
         _groups(path, vpc, findings)
     _region(vpcs, findings)
+    if len(vpcs) > VPCS_PER_REGION:
+        findings.add(("vpcs",), f"{len(vpcs)} VPCs, and a region has {VPCS_PER_REGION} at most", "remove some, or make several labs")
 
 
 def unique(seen: dict[str, Path], name: str, path: Path, what: str, findings: Findings) -> None:
@@ -94,13 +99,18 @@ def _blocks(path: Path, vpc: schema.Vpc, findings: Findings) -> None:
     for at, cidr in blocks:
         if not check_block(cidr, at, findings):
             continue
-        for foreign, what in FOREIGN_BLOCKS.items():
-            if addressing.overlap(cidr, foreign):
-                findings.add(at, f"{cidr} overlaps {foreign}, which is {what}", "take a private block, as 10.10.0.0/16")
-        for other in good:
-            if addressing.overlap(cidr, other):
-                findings.add(at, f"{cidr} overlaps {other}, another block of this VPC", "blocks of a VPC must not overlap")
+        foreign = [one for one in FOREIGN_BLOCKS if addressing.overlap(cidr, one)]
+        for one in foreign:
+            findings.add(at, f"{cidr} overlaps {one}, which is {FOREIGN_BLOCKS[one]}", "take a private block, as 10.10.0.0/16")
+        twice = [other for other in good if addressing.overlap(cidr, other)]
+        for other in twice:
+            findings.add(at, f"{cidr} overlaps {other}, another block of this VPC", "blocks of a VPC must not overlap")
+        if good and not foreign and not twice and is_restricted(good[0], cidr):
+            hint = "further blocks are of the first one's private range, of 100.64.0.0/10, or public"
+            findings.add(at, f"{cidr} cannot stand beside {good[0]} in a VPC", hint)
         good.append(cidr)
+    if len(good) > CIDRS_PER_VPC:
+        findings.add(path, f"has {len(good)} blocks, and a VPC has {CIDRS_PER_VPC} at most", "remove some")
 
 
 def _subnets(path: Path, vpc: schema.Vpc, seen: dict[str, Path], findings: Findings) -> None:
@@ -141,6 +151,10 @@ def _region(vpcs: list[tuple[Path, schema.Vpc]], findings: Findings) -> None:
         for n, subnet in enumerate(vpc.subnets):
             region = subnet.availability_zone[:-1]
             first = first or region
+            zones = [zone.name for zone in zones_of(region)]
+            if subnet.availability_zone not in zones and ZONE_RE.fullmatch(subnet.availability_zone):
+                at = (*path, "subnets", n, "availabilityZone")
+                findings.add(at, f"there is no zone {subnet.availability_zone}", f"{region} has {', '.join(zones)}")
             if region != first and ZONE_RE.fullmatch(subnet.availability_zone):
                 at = (*path, "subnets", n, "availabilityZone")
                 findings.add(at, f"{subnet.availability_zone} is in another region than {first}", "a lab is in one region")

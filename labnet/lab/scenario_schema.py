@@ -16,7 +16,6 @@ KIND = "Lab"
 
 LATER: dict[str, str] = {
     "objects": "Kubernetes objects in their own shape",
-    "ec2": "EC2 throttling, latency and faults",
     "vpcs[].dns": "DNS inside the VPC",
     "vpcs[].natGateways": "NAT gateways",
     "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
@@ -186,6 +185,54 @@ class Check(_Mapping, frozen=True):
     kernel: KernelCheck | None = None
 
 
+class Latency(_Mapping, frozen=True):
+    """How long calls take: half of them at most p50 seconds, 95 of 100 at most p95; chance follows the seed."""
+
+    p50: Annotated[float, Meta(description="The median, in seconds", examples=[2.0])]
+    p95: Annotated[float | None, Meta(description="In seconds, not less than p50; absent = every call takes p50")] = None
+
+
+class Fault(_Mapping, frozen=True):
+    """Calls that fail on purpose. times, rate and for hold together; none of them = every call, for as long as the lab runs."""
+
+    action: Annotated[str, Meta(description="An action of the EC2 API; * stands for any letters", examples=["AssignPrivateIpAddresses"])]
+    code: Annotated[str, Meta(description="The error code", examples=["InsufficientFreeAddressesInSubnet"])]
+    message: Annotated[str, Meta(description="The text; absent = what EC2 says with that code")] = ""
+    status: Annotated[int | None, Meta(
+        description="The HTTP status; absent = EC2's own", extra_json_schema={"minimum": 400, "maximum": 599},
+    )] = None
+    times: Annotated[int | None, Meta(description="The first so many calls", extra_json_schema={"minimum": 1})] = None
+    rate: Annotated[float | None, Meta(
+        description="That share of the calls, by chance that follows the seed", extra_json_schema={"exclusiveMinimum": 0, "maximum": 1},
+    )] = None
+    lasts: Annotated[Text | None, Meta(description="For so long: 60s, 2m", examples=["60s"])] = field(name="for", default=None)
+    node: Annotated[str | None, Meta(description="Only calls of this node's ipamd")] = None
+
+
+class Deny(_Mapping, frozen=True):
+    """An action that is not allowed, as if an IAM policy said so."""
+
+    action: Annotated[str, Meta(description="An action of the EC2 API; * stands for any letters", examples=["CreateNetworkInterface"])]
+    node: Annotated[str | None, Meta(description="Only to this node's ipamd; absent = to everybody")] = None
+
+
+class Ec2(_Mapping, frozen=True):
+    """How the EC2 API behaves in time. `up` itself is never throttled, delayed or refused."""
+
+    throttling: Annotated[Literal["off", "aws"], Meta(
+        description="aws: token buckets for each action, as EC2 documents them", extra=AS_WRITTEN, extra_json_schema={_MARK: True},
+    )] = "off"
+    latency: Annotated[Literal["off", "aws"] | dict[str, float | Latency], Meta(
+        description="Seconds for each action (* is taken, the most exact name counts), or aws: a preset where attach takes seconds",
+        examples=["{AttachNetworkInterface: {p50: 2.0, p95: 4.0}, 'Describe*': 0.1}"], extra=AS_WRITTEN,
+    )] = "off"
+    imds_delay: Annotated[float, Meta(
+        description="Seconds until the metadata service shows what the API changed", extra_json_schema={"minimum": 0, "maximum": 600},
+    )] = 0.0
+    faults: Annotated[list[Fault], Meta(description="Calls that fail on purpose")] = field(default_factory=list)
+    deny: Annotated[list[str | Deny], Meta(description="Actions that nobody may call, or one node may not")] = field(default_factory=list)
+
+
 class Kubelet(_Mapping, frozen=True):
     """How kubelet calls CNI plugins."""
 
@@ -210,6 +257,7 @@ class Document(_Mapping, frozen=True):
     cni: Cni = field(default_factory=Cni)
     pods: list[Pod] = field(default_factory=list)
     checks: Annotated[list[Check], Meta(description="What `labnet check` proves")] = field(default_factory=list)
+    ec2: Ec2 = field(default_factory=Ec2)
     kubelet: Kubelet = field(default_factory=Kubelet)
     time: Time = field(default_factory=Time)
     seed: Annotated[int, Meta(description="Ids and MACs follow from it")] = 0
@@ -226,12 +274,19 @@ def schema() -> dict[str, Any]:
     }
 
 
+def _unquoted(word: str) -> Any:
+    """What YAML makes of a word without quotes: a number, or false of `off`."""
+    if word == "off":
+        return False
+    return float(word) if word.replace(".", "", 1).isdigit() else word
+
+
 def _widen(part: Any) -> None:
     """Where text is taken as it was written, numbers and true or false are fine too."""
     if isinstance(part, dict):
         if part.pop(_MARK, False):
             if "enum" in part:
-                part["enum"] = [*part["enum"], *(float(word) for word in part["enum"])]
+                part["enum"] = [*part["enum"], *(_unquoted(word) for word in part["enum"] if _unquoted(word) != word)]
             else:
                 part["type"] = ["string", "number", "boolean"]
         for inner in part.values():

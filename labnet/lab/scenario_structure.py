@@ -95,7 +95,7 @@ class _Walk:
     def _take(self, value: Any, field: _Field, path: Path) -> Any:
         """A value as its type wants it."""
         wanted, extra = field.wanted, field.extra
-        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        if _is_struct(wanted):
             return self.struct(value, wanted, path)
         origin, args = get_origin(wanted), get_args(wanted)
         if origin is list and isinstance(value, list):
@@ -104,6 +104,10 @@ class _Walk:
         if origin is dict and isinstance(value, dict):
             inner = _Field(args[1], True, *_unwrapped(args[1]))
             return {self._key(key, args[0], path): self._take(item, inner, (*path, key)) for key, item in value.items()}
+        if origin in (Union, types.UnionType) and isinstance(value, dict):  # one of several: what is a mapping decides itself
+            mapping = next((item for item in args if get_origin(item) is dict or _is_struct(item)), None)
+            if mapping is not None:
+                return self._take(value, _Field(mapping, True, *_unwrapped(mapping)), path)
         if extra == AS_WRITTEN and isinstance(value, int | float):
             value = self._tree.texts.get(path, str(value))
         self._leaf(value, wanted, path)
@@ -146,6 +150,10 @@ class _Walk:
         hint = nearest(key, known)
         self._findings.add(at, f"unknown key {key!r}", hint)
         return hint if hint.startswith("did you mean") else ""
+
+
+def _is_struct(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, msgspec.Struct)
 
 
 def _pattern(path: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from labnet.model import names
 from labnet.model.addressing import contains
-from labnet.model.cloud import CloudState, Eni, Instance
+from labnet.model.cloud import Attachment, CloudState, Eni, Instance
 from labnet.model.cluster import Document, PodView
 from labnet.model.netstate import TABLE_MAIN
 
@@ -41,10 +41,11 @@ class Facts:
 
 def status(facts: Facts) -> dict[str, Any]:
     """The document of the project's interfaces: `ip` without mask, nodes and pods in order of making."""
+    carriers = _carriers(facts.cloud)
     return {
         "apiVersion": "labnet/v1", "kind": "Status", "lab": facts.lab, "scenario": facts.scenario, "state": facts.state,
         "time": facts.time_s, "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
-        "pods": [_pod(facts, pod) for pod in facts.pods],
+        "pods": [_pod(facts, pod, carriers) for pod in facts.pods],
     }
 
 
@@ -76,37 +77,49 @@ def _eni(facts: Facts, instance: Instance, eni: Eni) -> dict[str, Any]:
     pool = facts.pools.get(instance.name, {}).get(eni.id, Pool())
     subnet = facts.cloud.subnets[eni.subnet_id]
     return {
-        "id": eni.id, "deviceIndex": eni.attachment.device_index, "name": names.eni_link(eni.attachment.device_index), "mac": eni.mac,
+        "id": eni.id, "deviceIndex": eni.attachment.device_index, "name": _link(eni.attachment), "mac": eni.mac,
         "subnet": subnet.tags.get("Name", subnet.id), "ip": eni.primary, "table": pool.table, "prefixes": list(eni.prefixes),
         "addresses": {"used": pool.used, "warm": pool.warm, "cooling": pool.cooling, "max": pool.max},
     }
 
 
-def _pod(facts: Facts, pod: PodView) -> dict[str, Any]:
+def _link(at: Attachment) -> str:
+    return names.eni_link(at.device_index, at.network_card_index)
+
+
+def _pod(facts: Facts, pod: PodView, carriers: Carriers) -> dict[str, Any]:
     out: dict[str, Any] = {
         "namespace": pod.namespace, "name": pod.name, "node": pod.node, "phase": pod.phase, "reason": pod.reason, "ip": pod.ip,
         "eni": "", "device": "", "table": None, "hostLink": "", "netns": names.pod_netns(facts.lab, pod.namespace, pod.name),
     }
     if pod.host_network:
         return {**out, "netns": names.node_netns(facts.lab, pod.node) if pod.node else ""}
-    eni = _eni_of(facts.cloud, pod)
+    eni = _eni_of(carriers.get(pod.node, ()), pod.ip)
     if eni is None or eni.attachment is None:
         return out
     pool = facts.pools.get(pod.node, {}).get(eni.id, Pool())
     return {
-        **out, "eni": eni.id, "device": names.eni_link(eni.attachment.device_index), "table": pool.table,
+        **out, "eni": eni.id, "device": _link(eni.attachment), "table": pool.table,
         "hostLink": names.host_link(pod.namespace, pod.name, facts.veth_prefix),
     }
 
 
-def _eni_of(cloud: CloudState, pod: PodView) -> Eni | None:
-    """The ENI on the pod's node that carries its address, by itself or in a prefix."""
-    if not pod.ip or not pod.node:
+Carriers = Mapping[str, Sequence[tuple[Eni, frozenset[str]]]]
+"""The ENIs of each node by its name, with their addresses."""
+
+
+def _carriers(cloud: CloudState) -> Carriers:
+    names_of = {instance.id: instance.name for instance in _running(cloud)}
+    found: dict[str, list[tuple[Eni, frozenset[str]]]] = {}
+    for eni in cloud.enis.values():
+        if eni.attachment is not None and eni.attachment.instance_id in names_of:
+            addresses = frozenset(item.address for item in eni.addresses)
+            found.setdefault(names_of[eni.attachment.instance_id], []).append((eni, addresses))
+    return found
+
+
+def _eni_of(enis: Sequence[tuple[Eni, frozenset[str]]], address: str) -> Eni | None:
+    """The ENI that carries a pod's address, by itself or in a prefix."""
+    if not address:
         return None
-    for instance in cloud.instances.values():
-        if instance.name != pod.node:
-            continue
-        for eni in cloud.enis_of(instance.id):
-            if any(item.address == pod.ip for item in eni.addresses) or any(contains(prefix, pod.ip) for prefix in eni.prefixes):
-                return eni
-    return None
+    return next((eni for eni, own in enis if address in own or any(contains(prefix, address) for prefix in eni.prefixes)), None)

@@ -13,6 +13,7 @@ from labnet.lab import checks, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
+from labnet.lab.verbs_ec2 import Ec2Verbs
 from labnet.lab.world import World
 from labnet.model import codec
 from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck, Scenario
@@ -32,7 +33,7 @@ class Verbs:
         """Verb → what serves it."""
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
-            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target,
+            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, **Ec2Verbs(self._world).table(),
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:
@@ -54,8 +55,17 @@ class Verbs:
         return {"apiVersion": "labnet/v1", "kind": "Plan", "lab": self._world.lab, "changes": changes}
 
     async def reconcile(self, args: Args, emit: Emit) -> Answer:
-        """Make the lab what a scenario says: `up` on a running lab."""
-        scenario = codec.from_document(args["scenario"], Scenario)
+        """Make the lab what a scenario says, a parsed one or the text of a file (`other`: it names another lab): `up` on a running lab."""
+        if "text" in args:
+            from labnet.lab import scenario_file  # late: loaded in the background once the lab is up
+
+            scenario = scenario_file.parse(
+                str(args["text"]), str(args["file"]), overrides=tuple(args.get("sets", ())), source=str(args["source"])
+            )
+            if not args.get("named") and scenario.name != self._world.lab:
+                return {"other": scenario.name}
+        else:
+            scenario = codec.from_document(args["scenario"], Scenario)
 
         def tell(stage: str, text: str, done: int = 0, total: int = 0) -> None:
             emit({"stage": stage, "text": text, "done": done, "total": total})

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 DEFAULT_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 BACKLOG = 128
 UDP_BYTES = 65_535
 
@@ -39,6 +41,7 @@ class Served:
     netns: str
     sockets: list[socket.socket] = field(default_factory=list)
     servers: list[asyncio.AbstractServer] = field(default_factory=list)
+    http: list[web.Server] = field(default_factory=list)
     readers: list[socket.socket] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -67,8 +70,11 @@ class Workloads:
     def serve(self, owner: str, netns: str, ports: Iterable[tuple[str, int]]) -> None:
         """Open (protocol, port) pairs in a namespace for an owner."""
         served = self._served.setdefault(owner, Served(owner, netns))
-        for protocol, port in ports:
-            self._open(served, protocol, port)
+        wanted = tuple(ports)
+        opened = self._kernel.open_sockets(netns, [(socket.AF_INET, _KINDS[protocol], 0) for protocol, _port in wanted])
+        served.sockets += opened
+        for sock, (protocol, port) in zip(opened, wanted, strict=True):
+            self._listen(served, sock, protocol, port)
 
     def stop(self, owner: str) -> None:
         """Close what an owner has open and end its programs, by pid."""
@@ -78,9 +84,11 @@ class Workloads:
         self._waiting = [item for item in self._waiting if item[0] is not served]
         loop = asyncio.get_running_loop()
         for reader in served.readers:
-            loop.remove_reader(reader)
+            loop.remove_reader(reader.fileno())
         for server in served.servers:
             server.close()
+        for connection in [one for http in served.http for one in http.connections]:
+            _cut(connection.transport)
         for sock in served.sockets:
             sock.close()
         for task in served.tasks:
@@ -127,10 +135,7 @@ class Workloads:
             loop.remove_reader(handle)
             os.close(handle)
 
-    def _open(self, served: Served, protocol: str, port: int) -> None:
-        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-        sock = self._kernel.open_socket(served.netns, socket.AF_INET, kind)
-        served.sockets.append(sock)
+    def _listen(self, served: Served, sock: socket.socket, protocol: str, port: int) -> None:
         sock.setblocking(False)
         try:
             if protocol == "tcp":
@@ -144,7 +149,7 @@ class Workloads:
             raise KernelError("bind", served.netns, f"{protocol} port {port} for {served.owner}", error.errno or 0) from error
         loop = asyncio.get_running_loop()
         if protocol == "udp":
-            loop.add_reader(sock, _echo, sock)
+            loop.add_reader(sock.fileno(), _echo, sock)  # by number: asyncio writes a socket's whole text into an error that it drops
             served.readers.append(sock)
         elif self._http is None:
             self._waiting.append((served, sock))
@@ -154,6 +159,7 @@ class Workloads:
     async def _attach(self, served: Served, sock: socket.socket) -> None:
         assert self._http is not None
         server = self._http.Server(functools.partial(self._respond, served.owner), access_log=None)
+        served.http.append(server)
         served.servers.append(await asyncio.get_running_loop().create_server(server, sock=sock))
 
     async def _respond(self, owner: str, request: web.BaseRequest) -> web.StreamResponse:
@@ -167,6 +173,15 @@ class Workloads:
         }
         answer: web.StreamResponse = self._http.Response(text=json.dumps(body) + "\n", content_type="application/json")
         return answer
+
+
+def _cut(transport: asyncio.Transport | None) -> None:
+    """End a connection by a reset: a client that keeps it, or never answers the FIN, would keep the namespace."""
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def _echo(sock: socket.socket) -> None:

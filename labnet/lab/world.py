@@ -22,16 +22,16 @@ from labnet.lab import cloud_setup
 from labnet.lab.cloud_setup import CloudIds
 from labnet.lab.ec2_endpoint import Ec2Endpoint, open_endpoint
 from labnet.lab.events import LabEvents
+from labnet.lab.fleet import Fleet
 from labnet.lab.host import Host, NoHost
 from labnet.lab.imds import serve_imds
-from labnet.lab.node import NodeAgent, NodeParts, detect_backend
+from labnet.lab.node import NodeParts
 from labnet.lab.status import Facts, status
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
 from labnet.model import names
 from labnet.model.cloud import DEFAULT_REGION, CloudState
-from labnet.model.cluster import PodView, node_document, pod_document
-from labnet.model.netstate import Backend
+from labnet.model.cluster import PodView, pod_document
 from labnet.model.scenario import NodeSpec, PodSpec, Scenario
 from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
@@ -50,19 +50,25 @@ class World:
     ) -> None:
         self.scenario, self.lab, self.kernel, self.clock, self.store, self.log = scenario, lab, kernel, clock, store, log
         self.host: Host = host or NoHost()
-        self.slices = SliceBook(kernel)
+        self.slices = SliceBook(kernel, busy=clock.busy)
         self.events = LabEvents(lab, store, clock)
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
-        self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls)
+        self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, lambda gone: self.fleet.retire(gone))
         state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
-        self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric)
+        self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
+        self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
-        self.nodes: dict[str, NodeAgent] = {}
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
+        parts = NodeParts(
+            lab=lab, seed=scenario.seed, kernel=kernel, slices=self.slices, clock=clock, events=self.events, ec2=self.ec2, kube=self.kube,
+            host=self.host, workloads=self.workloads, log=log,
+        )
+        self.fleet = Fleet(parts, scenario.cni, self._guarded, always_exec=scenario.kubelet_exec == "always")
+        self.ec2.observers.append(self.fleet.follow)
         self.state = "starting"
         self._ids = CloudIds()
-        self._machine_backend: Backend | None = None
+        self._pod_names = _pod_names(scenario)
         self._imds: list[ImdsServer] = []
         self.endpoint: Ec2Endpoint | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -73,6 +79,7 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
+        self.kernel.prepare_netns([names.pod_netns(self.lab, pod.namespace, pod.name) for pod in self.scenario.pods if not pod.host_network])
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -82,6 +89,7 @@ class World:
         for pod in self.scenario.pods:
             self.add_pod(pod)
         waiting = await self.settle(timeout_s, tell)
+        self.kernel.finish_preparing()
         self.state = "running"
         return waiting
 
@@ -91,30 +99,16 @@ class World:
         return await waiter.wait(timeout_s, pending_allowed=self.scenario.pending_allowed, pools=self.clock.virtual)
 
     async def add_node(self, node: NodeSpec) -> None:
-        """Run an instance and start what runs on every node."""
-        instance_id = await cloud_setup.run_node(self._api, node, self._ids)
-        instance = self.ec2.state.instances[instance_id]
-        primary = self.ec2.state.enis_of(instance_id)[0].addresses[0]
-        kind = limits.load()[node.instance_type]
-        self.kube.create(
-            node_document(
-                node.name, uid=names.aws_id("node", self.scenario.seed, self.lab, node.name), instance_id=instance_id,
-                instance_type=node.instance_type, zone=instance.availability_zone, internal_ip=primary.address,
-                external_ip=primary.public or "", max_pods=kind.max_pods, labels=node.labels,
-            )
-        )
-        parts = NodeParts(
-            lab=self.lab, seed=self.scenario.seed, kernel=self.kernel, slices=self.slices, clock=self.clock, events=self.events,
-            ec2=self.ec2, kube=self.kube, host=self.host, workloads=self.workloads, log=self.log,
-        )
-        agent = NodeAgent(
-            parts, node, self.scenario.cni, instance_id, kind.max_pods, always_exec=self.scenario.kubelet_exec == "always",
-            backend=self._backend(node),
-        )
-        self.nodes[node.name] = agent
-        await agent.start()
-        for coroutine, name in agent.loops():
-            self._start(coroutine, f"{name} of {node.name}")
+        """Run an instance for a node of the scenario, and wait for its daemons. Errors: LabnetError."""
+        self.fleet.expect(node)
+        await cloud_setup.run_node(self._api, node, self._ids)
+        await self.fleet.started(node.name)
+
+    def _name_taken(self, name: str) -> bool:
+        """Would a node of that name meet a pod, or a namespace of somebody else? The namespaces of all stand in one folder."""
+        if name in self._pod_names or self.kube.find("Pod", "default", name) is not None:
+            return True
+        return not self.host.has_room_for(name, names.node_netns(self.lab, name))
 
     async def _serve_around(self) -> None:
         """What answers in the Internet, and metadata service and EC2 API in each VPC."""
@@ -135,37 +129,40 @@ class World:
             )
         )
 
-    def _backend(self, node: NodeSpec) -> Backend:
-        """A plan runs no program, so it takes the back end that nearly every machine has."""
-        if self.workloads is None and node.iptables == "auto":
-            return "nft"
-        if node.iptables != "auto":
-            return node.iptables
-        if self._machine_backend is None:  # every node has this machine's programs
-            self._machine_backend = detect_backend(self.kernel, names.node_netns(self.lab, node.name))
-        return self._machine_backend
-
     # ---- change -----------------------------------------------------------------------------------------------------------
 
     async def reconcile(self, scenario: Scenario, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make a running lab what a scenario says: pods come and go; what cannot change in place is refused by name; then repair."""
         refuse_other_changes(self.scenario, scenario)
+        self._refuse_taken_names(scenario)
+        self.ec2.behaviour.configure(scenario.ec2)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
-        self.scenario = scenario
-        changed = False
-        for key, spec in present.items():
-            if wanted.get(key) != spec:
-                self.kube.delete("Pod", *key)
+        self.scenario, self._pod_names = scenario, _pod_names(scenario)
+        leaving = {key for key, spec in present.items() if wanted.get(key) != spec and self.kube.find("Pod", *key)}
+        for key in leaving:
+            self.kube.delete("Pod", *key)
+        changed = bool(leaving)
+        if leaving:
+            await self._gone(leaving, timeout_s)
+        for node in scenario.nodes:
+            if node.name not in self.fleet.agents:  # terminated meanwhile
+                await self.fleet.gone(node.name)
+                await self.add_node(node)
                 changed = True
-        if changed:
-            await self._gone(set(present) - {key for key in present if wanted.get(key) == present[key]}, timeout_s)
         for key, pod in wanted.items():
-            if present.get(key) != pod:
+            if self.kube.find("Pod", *key) is None:
                 self.add_pod(pod)
                 changed = True
         self.repair()
         return await self.settle(timeout_s, tell) if changed else []
+
+    def _refuse_taken_names(self, scenario: Scenario) -> None:
+        """A pod's namespace must not be that of a node which was launched through the API. Errors: UsageError."""
+        for pod in scenario.pods:
+            if pod.namespace == "default" and not pod.host_network and pod.name in self.fleet.agents:
+                hint = "terminate the instance, or name the pod otherwise"
+                raise UsageError(f"pod {pod.name} has the name of a node of the running lab", hint)
 
     async def _gone(self, keys: set[tuple[str, str]], timeout_s: float) -> None:
         end_s = self.clock.now_s() + timeout_s
@@ -193,7 +190,7 @@ class World:
             Facts(
                 lab=self.lab, scenario=self.scenario.source or self.scenario.name, state=self.state, time_s=self.clock.now_s(),
                 cloud=self.ec2.state, nodes=tuple(self.kube.list("Node")), pods=self.pods(),
-                pools={name: agent.pools() for name, agent in self.nodes.items()}, veth_prefix=prefix,
+                pools={name: agent.pools() for name, agent in self.fleet.agents.items()}, veth_prefix=prefix,
             )
         )
 
@@ -205,8 +202,7 @@ class World:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for agent in self.nodes.values():
-            await agent.stop()
+        await self.fleet.stop()
         for server in self._imds:
             await server.close()
         if self.endpoint is not None:
@@ -238,15 +234,20 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods and checks may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+    """Only pods, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
     pairs: Mapping[str, tuple[object, object]] = {
         "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods and checks can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
+
+
+def _pod_names(scenario: Scenario) -> frozenset[str]:
+    """Names of pods whose namespaces are named like those of nodes."""
+    return frozenset(pod.name for pod in scenario.pods if pod.namespace == "default" and not pod.host_network)
 
 
 def _region(scenario: Scenario) -> str:

@@ -99,9 +99,9 @@ def free_addresses(subnet_cidr: str, taken: Collection[int], start: int = 0) -> 
             yield number
 
 
-def free_prefixes(subnet_cidr: str, taken: Collection[int]) -> Iterator[str]:
-    """Free aligned /28 blocks of a subnet, ascending: none of the sixteen taken or reserved."""
-    first, last = bounds(subnet_cidr)
+def free_prefixes(subnet_cidr: str, taken: Collection[int], within: str = "") -> Iterator[str]:
+    """Free aligned /28 blocks of a subnet, or of a block `within` it, ascending: none of the sixteen taken or reserved."""
+    first, last = bounds(within or subnet_cidr)
     kept = reserved(subnet_cidr)
     for base in range(first, last + 1, PREFIX_ADDRESSES):
         block = range(base, base + PREFIX_ADDRESSES)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
+
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
 
@@ -38,11 +40,14 @@ class InstanceType:
 
 @dataclass(frozen=True, slots=True)
 class Vpc:
-    """A VPC: its first CIDR is the primary one."""
+    """A VPC: its first CIDR is the primary one; `cidr_ids` has the id of each CIDR's association."""
 
     id: str
     cidrs: tuple[str, ...]
     tags: Tags = field(default_factory=dict)
+    cidr_ids: Tags = field(default_factory=dict)
+    dns_support: bool = True
+    dns_hostnames: bool = False
 
     @property
     def name(self) -> str:
@@ -73,13 +78,24 @@ class InternetGateway:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroupRule:
-    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id."""
+    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id.
+
+    Packets feel `permission` alone; `id`, `description` and `tags` are what people and the API call it by.
+    """
 
     protocol: str
     from_port: int | None = None
     to_port: int | None = None
     cidr: str | None = None
     group_id: str | None = None
+    id: str = ""
+    description: str = ""
+    tags: Tags = field(default_factory=dict, hash=False)
+
+    @property
+    def permission(self) -> tuple[str, int | None, int | None, str | None, str | None]:
+        """What it allows: a group has no two rules with the same one."""
+        return self.protocol, self.from_port, self.to_port, self.cidr, self.group_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,7 @@ class Eni:
     attachment: Attachment | None = None
     description: str = ""
     interface_type: str = "interface"
+    requester_managed: bool = False
     tags: Tags = field(default_factory=dict)
     created_at_s: float = 0.0
     client_token: str = ""
@@ -161,7 +178,10 @@ class MetadataOptions:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An EC2 instance; its node is the namespace named after the tag Name."""
+    """An EC2 instance.
+
+    `node_name` is fixed at launch: the tag Name where it is a free name, else the id. Tags may change, a node's name does not.
+    """
 
     id: str
     instance_type: str
@@ -175,11 +195,15 @@ class Instance:
     metadata: MetadataOptions = MetadataOptions()
     client_token: str = ""
     request_digest: str = ""
+    node_name: str = ""
+    launch_index: int = 0
+    reservation_id: str = ""
+    terminated_at_s: float | None = None
 
     @property
     def name(self) -> str:
-        """The tag Name, or the id."""
-        return self.tags.get("Name", self.id)
+        """The name of its node."""
+        return self.node_name or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +224,39 @@ class CloudState:
     security_groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
     enis: Mapping[str, Eni] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
+    route_tables: Mapping[str, RouteTable] = field(default_factory=dict)
+    addresses: Mapping[str, ElasticAddress] = field(default_factory=dict)
+    nat_gateways: Mapping[str, NatGateway] = field(default_factory=dict)
+    network_acls: Mapping[str, NetworkAcl] = field(default_factory=dict)
+    peerings: Mapping[str, Peering] = field(default_factory=dict)
+    cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
+    _attached: dict[str, tuple[Eni, ...]] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)
+    """What `enis_of` answers, worked out when it is first asked: one walk over all ENIs for each state instead of one a question."""
 
     def enis_of(self, instance_id: str) -> tuple[Eni, ...]:
         """The ENIs attached to an instance, by network card and device index."""
-        found = [eni for eni in self.enis.values() if eni.attachment and eni.attachment.instance_id == instance_id]
-        return tuple(sorted(found, key=_slot))
+        if not self._attached:
+            found: dict[str, list[Eni]] = {}
+            for eni in self.enis.values():
+                if eni.attachment is not None:
+                    found.setdefault(eni.attachment.instance_id, []).append(eni)
+            self._attached.update((key, tuple(sorted(enis, key=_slot))) for key, enis in found.items())
+        return self._attached.get(instance_id, ())
+
+    def elastic(self, public_ip: str | None) -> ElasticAddress | None:
+        """The Elastic IP with that address: None for an address that came with a launch. There are only few."""
+        return next((one for one in self.addresses.values() if one.public_ip == public_ip), None) if self.addresses else None
+
+
+SHELVES: Mapping[str, type] = {
+    "vpcs": Vpc, "subnets": Subnet, "internet_gateways": InternetGateway, "security_groups": SecurityGroup, "enis": Eni,
+    "instances": Instance, "route_tables": RouteTable, "addresses": ElasticAddress, "nat_gateways": NatGateway,
+    "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
+}
+"""Every field of `CloudState` that holds objects by id, and what they are."""
 
 
 def _slot(eni: Eni) -> tuple[int, int]:

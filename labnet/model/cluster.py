@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from labnet.model.values import frozen
+
 Document = Mapping[str, Any]
 HOST_NETWORK_PODS = 2  # aws-node and kube-proxy, which max-pods counts on top of the pod addresses
 
@@ -23,7 +25,7 @@ class ContainerSpec:
     serve: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PodView:
     """A Pod document, read."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from labnet.model.netobjects import Backend, Family, Key
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IptChain:
     """A user-defined chain of one actor, with all its rules in order, each as iptables-save prints it after ``-A NAME``."""
 
@@ -31,7 +31,7 @@ class IptChain:
         return "\n".join([f"*{self.table} :{self.name} - [0:0]", *(f"-A {self.name} {rule}" for rule in self.rules)])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IptRule:
     """A rule in a built-in chain (shared by all actors), as iptables-save prints it after ``-A CHAIN``; appended in slice order."""
 
@@ -54,7 +54,7 @@ class IptRule:
         return f"*{self.table} -A {self.chain} {self.spec}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftTable:
     """A whole nftables table of one actor but for the elements of its named sets and its per-port chains.
 
@@ -80,7 +80,7 @@ class NftTable:
         return f"table {self.family} {self.name} {{\n{self.body.rstrip()}\n}}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftPortChain:
     """A netdev base chain on one device whose single rule jumps to a chain of the same table: one per port and hook."""
 
@@ -106,7 +106,7 @@ class NftPortChain:
         return f"chain {self.family} {self.table} {self.name} {{ {hook} jump {self.jump} }}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftElement:
     """One element of a named set, or of a map (`value` set). `fields` are the parts of a concatenation, as nft prints them.
 

@@ -51,9 +51,12 @@ def eni_port(eni_id: str) -> str:
     return f"p{eni_id[-13:]}"
 
 
-def eni_link(device_index: int) -> str:
-    """The name of an ENI on its node: ``eth<device index>``, as Amazon Linux 2 has it."""
-    return f"eth{device_index}"
+def eni_link(device_index: int, network_card: int = 0) -> str:
+    """The name of an ENI on its node: ``eth<device index>``, as Amazon Linux 2 has it.
+
+    Device indexes are counted on each network card; the card stands behind those of further ones (``eth1c2``), our own choice.
+    """
+    return f"eth{device_index}" + (f"c{network_card}" if network_card else "")
 
 
 def node_netns(lab: str, node: str) -> str:

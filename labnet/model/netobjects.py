@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from labnet.model.values import frozen
 
 Family = Literal["inet", "inet6"]
 Backend = Literal["nft", "legacy"]
@@ -15,7 +16,7 @@ TABLE_LOCAL = 255
 TABLE_NAMES = {TABLE_DEFAULT: "default", TABLE_MAIN: "main", TABLE_LOCAL: "local"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VethPeer:
     """The other end of a veth, made by the same message: its namespace, name, MAC (None = kernel's choice)."""
 
@@ -24,7 +25,7 @@ class VethPeer:
     mac: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """A network interface that exists. `lo` and the far end of a veth are not made by themselves: `made_by` says so.
 
@@ -61,7 +62,7 @@ class Link:
         return f"link {self.name}{mac} type {self.type}{peer}{f' address {self.peer.mac}' if self.peer.mac else ''}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkUp:
     """A link is administratively up. A state without it says: down."""
 
@@ -80,7 +81,7 @@ class LinkUp:
         return f"link set {self.name} up"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkMtu:
     """The MTU of a link, in bytes, where an actor sets it after creation."""
 
@@ -100,7 +101,7 @@ class LinkMtu:
         return f"link set {self.name} mtu {self.mtu_bytes}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Addr:
     """An address on a link. With `connected_route` False the route that the kernel makes for its prefix is deleted again."""
 
@@ -129,7 +130,7 @@ class Addr:
 RouteType = Literal["unicast", "blackhole", "throw", "unreachable", "prohibit", "local", "broadcast", "anycast", "multicast"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """A route: `dst` is a prefix with mask or "default"; `via`, `dev`, `src` None where absent.
 
@@ -178,7 +179,7 @@ class Route:
         return " ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """A policy rule: prefixes with mask or None for "all"; mark and mask None where the rule names none."""
 
@@ -218,7 +219,7 @@ class Rule:
         return " ".join([*words, "lookup", TABLE_NAMES.get(self.table, str(self.table))])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Neigh:
     """A neighbour entry. Only permanent ones are planned; learned ones (`state` other) are derived."""
 
@@ -245,7 +246,7 @@ class Neigh:
         return f"{self.address} dev {self.link} lladdr {self.mac} {self.state.upper()}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sysctl:
     """A value under /proc/sys, by its dotted or slashed path below it: ``net/ipv4/ip_forward``."""
 

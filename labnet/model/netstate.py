@@ -37,6 +37,7 @@ from labnet.model.netobjects import (
     Sysctl,
     VethPeer,
 )
+from labnet.model.values import frozen
 
 KernelObject = (
     Link | LinkUp | LinkMtu | Addr | Route | Rule | Neigh | Sysctl | IptChain | IptRule | NftTable | NftPortChain | NftElement
@@ -69,7 +70,7 @@ class KernelState:
         return tuple(item for item in self.objects if isinstance(item, cls))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slice:
     """What one actor wants in one namespace: `name` is ``os``, ``fabric``, ``eni:<id>``, ``ipamd``, ``cni:<attachment>``, ``proxy``."""
 
@@ -80,7 +81,7 @@ class Slice:
 Op = Literal["add", "replace", "remove"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One step in one namespace: `object` is what shall be (or shall go), `before` what a replace finds there."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from labnet.model.behaviour import Ec2Spec
 from labnet.model.cluster import ContainerSpec
 
 
@@ -130,5 +131,6 @@ class Scenario:
     time_factor: float = 1.0
     seed: int = 0
     pending_allowed: bool = False
+    ec2: Ec2Spec = field(default_factory=Ec2Spec)
     source: str = ""
     """Where it was read: a path, a built-in name, or `-`."""

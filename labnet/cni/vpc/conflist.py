@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.cni import spec
@@ -17,6 +16,7 @@ from labnet.cni.conflist import Conflist, parse_conflist
 from labnet.cni.spec import NetConf
 from labnet.cni.vpc.plan import Dialect
 from labnet.errors import CniError
+from labnet.model.values import frozen
 
 FILE_NAME = "10-aws.conflist"
 NETWORK = "aws-cni"
@@ -49,7 +49,7 @@ def _pod_mtu(env: Mapping[str, str]) -> str:
     return env.get("POD_MTU") or env.get("AWS_VPC_ENI_MTU") or str(DEFAULT_MTU_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VpcNetConf:
     """What the plugin takes from its entry: the prefix of the node's end and the MTU of both ends."""
 

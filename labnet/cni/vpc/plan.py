@@ -16,11 +16,11 @@ Source: docs/sources.md#vpc-cni-pod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Addr, Link, LinkUp, Neigh, Route, Rule, Slice, Sysctl, VethPeer
+from labnet.model.values import frozen
 
 Dialect = Literal["1.6", "1.23"]
 
@@ -32,7 +32,7 @@ HOST_SYSCTLS = (("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0
 """Of net.ipv6.conf.<node's end>, written before it comes up; the 1 is what the VPC CNI writes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wiring:
     """All that decides the kernel state of one pod. `to_cidrs` None = one rule for every destination."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from labnet.cni import spec
@@ -28,6 +27,7 @@ from labnet.errors import CniError, IpamError, KernelError, UnknownAttachment
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, IpAllocation
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Change, Link, LinkUp, Rule, Slice, Sysctl
+from labnet.model.values import frozen
 from labnet.ports import Kernel, Slices
 
 ARGS = ("K8S_POD_NAME", "K8S_POD_NAMESPACE", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID")
@@ -45,7 +45,7 @@ class Ipamd(Protocol):
         """Give it back."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VpcPluginSettings:
     """Where and how the plugin of one node works."""
 
@@ -55,7 +55,7 @@ class VpcPluginSettings:
     dialect: Dialect = "1.23"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pod:
     name: str
     namespace: str
@@ -93,11 +93,10 @@ class VpcPlugin:
         allocation = reply.allocations[0]
         try:
             wiring = self._wiring(call, pod, netconf, reply, allocation)
-            self._wire(call.attachment, wiring)
+            await self._wire(call.attachment, wiring)
         except (KernelError, CniError) as error:
             await self._give_back(call, pod)
             raise CniError(spec.INTERNAL, f"add command: failed to setup network: {error.message}") from error
-        self.remember(call.attachment, wiring.pod_netns)
         return result_of(
             host_link=wiring.host_link, ifname=call.ifname, sandbox=call.netns_path, table=wiring.table,
             device_number=allocation.device_number, address=wiring.address, pod_hash=names.pod_hash(pod.namespace, pod.name),
@@ -182,20 +181,24 @@ class VpcPlugin:
             to_cidrs=to_cidrs(settings.dialect, reply.use_external_snat, tuple(reply.vpc_v4_cidrs)),
         )
 
-    def _wire(self, attachment: str, wiring: Wiring) -> None:
+    async def _wire(self, attachment: str, wiring: Wiring) -> None:
         in_pod, on_node = plan_pod(attachment, wiring)
         earlier = self._on_link.pop(wiring.host_link, None)
         if earlier is not None:
             self._unwire(earlier, repeated=earlier == attachment)
         parts = ((wiring.pod_netns, in_pod), (wiring.node_netns, on_node))
+        wired = self._slices.set_soon(parts)
+        self.remember(attachment, wiring.pod_netns)  # before it is there: the next ADD for this pod must find it
         try:
-            self._slices.set(parts)
+            await wired
         except KernelError as error:
+            self._forget(attachment)
             if error.errno != errno.EEXIST:
                 raise
             # a veth that nobody claims any more, of an earlier sandbox of this pod whose namespace nobody removed
             self._kernel.apply([(wiring.node_netns, (Change("remove", Link(wiring.host_link)),))])
             self._slices.set(parts)
+            self.remember(attachment, wiring.pod_netns)
 
     def _unwire(self, attachment: str, repeated: bool) -> None:
         """Take the veth of an earlier ADD away; the rules of another sandbox stay until its DEL, as those of the VPC CNI do."""
@@ -226,12 +229,14 @@ class VpcPlugin:
         kept = tuple(item for item in standing.objects if isinstance(item, Link | LinkUp | Sysctl))
         self._slices.set([(node, Slice(name, kept))])
         self._slices.assume(node, Slice(name))
-        pod_netns = self._pod_netns.pop(attachment, None)
-        for item in kept:
-            if isinstance(item, Link) and self._on_link.get(item.name) == attachment:
-                del self._on_link[item.name]
+        pod_netns = self._forget(attachment)
         if pod_netns is not None:
             self._slices.assume(pod_netns, Slice(name))
+
+    def _forget(self, attachment: str) -> str | None:
+        """No pod is attached by that name any more; the namespace that it had."""
+        self._on_link = {link: other for link, other in self._on_link.items() if other != attachment}
+        return self._pod_netns.pop(attachment, None)
 
 
 def _read(call: Call, command: str) -> tuple[_Pod, VpcNetConf]:

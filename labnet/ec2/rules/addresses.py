@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labnet.ec2.rules.find import get_eni
+from labnet.ec2.rules.find import get_own_eni
 from labnet.ec2.rules.pool import (
     check_given,
     check_given_prefixes,
@@ -23,7 +23,7 @@ _KINDS = ("SecondaryPrivateIpAddressCount", "PrivateIpAddresses", "Ipv4PrefixCou
 
 def assign(state: CloudState, params: Params, context: Context) -> Result:
     """AssignPrivateIpAddresses: by count, by list, or prefixes; the answer names what the request brought."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     named = [key for key in _KINDS if params.get(key) is not None]
     if len(named) != 1:
         raise Ec2Error("InvalidParameterCombination", "Exactly one of addresses, their count, prefixes or their count must be given")
@@ -91,7 +91,7 @@ def _taken_from_others(state: CloudState, eni: Eni, addresses: list[str]) -> Clo
 
 def unassign(state: CloudState, params: Params, context: Context) -> Result:
     """UnassignPrivateIpAddresses: addresses or prefixes."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     addresses = [str(one) for one in params.get("PrivateIpAddresses") or ()]
     prefixes = [str(one) for one in params.get("Ipv4Prefixes") or ()]
     if bool(addresses) == bool(prefixes):

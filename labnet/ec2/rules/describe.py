@@ -55,7 +55,13 @@ def _pattern(value: str) -> re.Pattern[str]:
     return re.compile("".join(out), re.DOTALL)
 
 
-def page(items: Sequence[T], params: Params) -> tuple[Sequence[T], dict[str, Any]]:
+def page_or_ids(params: Params, name: str, said: str) -> None:
+    """Refuse a page's size together with a list of ids. `said` is what EC2 calls that list. Errors: Ec2Error."""
+    if params.get(name) and params.get("MaxResults") is not None:
+        raise Ec2Error("InvalidParameterCombination", f"The parameter {said} cannot be used with the parameter maxResults")
+
+
+def page(items: Sequence[T], params: Params, largest: int = MAX_PAGE) -> tuple[Sequence[T], dict[str, Any]]:
     """One page and the member NextToken where there is more. Errors: Ec2Error."""
     start = 0
     if params.get("NextToken"):
@@ -66,8 +72,8 @@ def page(items: Sequence[T], params: Params) -> tuple[Sequence[T], dict[str, Any
     size = params.get("MaxResults")
     if size is None:
         return items[start:], {}
-    if not MIN_PAGE <= int(size) <= MAX_PAGE:
-        raise invalid(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value between {MIN_PAGE} and {MAX_PAGE}.")
+    if not MIN_PAGE <= int(size) <= largest:
+        raise invalid(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value between {MIN_PAGE} and {largest}.")
     end = start + int(size)
     return items[start:end], ({"NextToken": f"labnet-{end}"} if end < len(items) else {})
 

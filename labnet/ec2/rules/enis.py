@@ -1,4 +1,4 @@
-"""Network interfaces: create, attach, detach, delete, describe, modify (pure). Source: docs/sources.md#enis"""
+"""Network interfaces: create, attach, detach, delete, describe (pure); their attributes are `eni_attributes`. Source: docs/sources.md#enis"""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules import describe
-from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_subnet, no_eni
+from labnet.ec2.rules.eni_fields import eni_fields
+from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_own_eni, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
-from labnet.ec2.rules.request import Context, Params, Result, action, check_same, count_of, invalid, new_id, request_digest, tags_for
+from labnet.ec2.rules.request import (
+    Context,
+    Params,
+    Result,
+    action,
+    check_members,
+    check_same,
+    count_of,
+    invalid,
+    new_id,
+    request_digest,
+    tags_for,
+)
 from labnet.ec2.rules.shapes import eni_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import Attachment, CloudState, Eni, PrivateAddress, Subnet
@@ -29,7 +42,8 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
                 check_same(str(token), eni.request_digest, params)
                 return state, {"NetworkInterface": eni_shape(state, eni), "ClientToken": token}
     subnet = get_subnet(state, params["SubnetId"])
-    primary, secondary, prefixes = _wanted(state, subnet, params)
+    check_type(params)
+    primary, secondary, prefixes = wanted_addresses(state, subnet, params)
     state, eni = make_eni(
         state, context, subnet, primary=primary, secondary=secondary, prefixes=prefixes,
         groups=params.get("Groups") or (), description=str(params.get("Description", "")), tags=tags_for(params, "network-interface"),
@@ -60,9 +74,18 @@ def make_eni(
     return replace(state, enis={**state.enis, eni_id: eni}), eni
 
 
-def _wanted(state: CloudState, subnet: Subnet, params: Params) -> tuple[str, list[str], list[str]]:
-    """Primary, secondary addresses and prefixes that a request asks for, chosen where it names none."""
-    given = [(str(item["PrivateIpAddress"]), bool(item.get("Primary"))) for item in params.get("PrivateIpAddresses") or ()]
+def check_type(params: Params) -> None:
+    """Plain interfaces only: EFA, trunk and branch interfaces are not offered. Errors: Ec2Error."""
+    if params.get("InterfaceType", "interface") != "interface":
+        raise invalid(f"Value ({params['InterfaceType']}) for parameter interfaceType is invalid. labnet offers: interface.")
+
+
+def wanted_addresses(state: CloudState, subnet: Subnet, params: Params) -> tuple[str, list[str], list[str]]:
+    """Primary, secondary addresses and prefixes that a request asks for, chosen where it names none. Errors: Ec2Error."""
+    given: list[tuple[str, bool]] = []
+    for item in params.get("PrivateIpAddresses") or ():
+        check_members(item, "PrivateIpAddress Primary", "PrivateIpAddresses")
+        given.append((str(item.get("PrivateIpAddress")), bool(item.get("Primary"))))
     if params.get("PrivateIpAddress"):
         if any(first for _, first in given):
             raise invalid("Only one primary private IP address can be specified.")
@@ -82,7 +105,9 @@ def _wanted(state: CloudState, subnet: Subnet, params: Params) -> tuple[str, lis
     primary = primaries[0] if primaries else chosen.pop(0)
     marked = take(marked, subnet.id, [primary, *chosen])
     if params.get("Ipv4Prefixes"):
-        prefixes = [str(item["Ipv4Prefix"]) for item in params["Ipv4Prefixes"]]
+        for item in params["Ipv4Prefixes"]:
+            check_members(item, "Ipv4Prefix", "Ipv4Prefixes")
+        prefixes = [str(item.get("Ipv4Prefix")) for item in params["Ipv4Prefixes"]]
         check_given_prefixes(marked, subnet, prefixes)
     else:
         prefixes = choose_prefixes(marked, subnet, blocks)
@@ -107,7 +132,7 @@ def check_groups(state: CloudState, vpc_id: str, groups: Sequence[str], *, creat
 
 def attach(state: CloudState, params: Params, context: Context) -> Result:
     """AttachNetworkInterface."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
+    eni = get_own_eni(state, params["NetworkInterfaceId"])
     return attach_eni(state, context, eni, params["InstanceId"], int(params["DeviceIndex"]), int(params.get("NetworkCardIndex") or 0))
 
 
@@ -147,7 +172,7 @@ def attach_eni(
 
 
 def detach(state: CloudState, params: Params, context: Context) -> Result:
-    """DetachNetworkInterface."""
+    """DetachNetworkInterface; it takes no time here, so that `Force` finds nothing to cut short."""
     eni = get_attached(state, params["AttachmentId"])
     at = eni.attachment
     assert at is not None
@@ -173,53 +198,11 @@ def remove_eni(state: CloudState, eni: Eni) -> CloudState:
     return replace(state, enis={key: one for key, one in state.enis.items() if key != eni.id})
 
 
-def modify(state: CloudState, params: Params, context: Context) -> Result:
-    """ModifyNetworkInterfaceAttribute: one attribute a call, as EC2 wants it."""
-    eni = get_eni(state, params["NetworkInterfaceId"])
-    named = [key for key in ("Groups", "SourceDestCheck", "Attachment", "Description") if params.get(key) is not None]
-    if len(named) != 1:
-        raise Ec2Error("InvalidParameterCombination", "Exactly one attribute must be specified in the request")
-    if named == ["Groups"]:
-        eni = replace(eni, security_groups=check_groups(state, eni.vpc_id, params["Groups"]))
-    elif named == ["SourceDestCheck"]:
-        eni = replace(eni, source_dest_check=bool(params["SourceDestCheck"].get("Value")))
-    elif named == ["Description"]:
-        eni = replace(eni, description=str(params["Description"].get("Value", "")))
-    else:
-        wanted = params["Attachment"]
-        if eni.attachment is None or eni.attachment.id != wanted.get("AttachmentId"):
-            text = f"The network interface attachment ID '{wanted.get('AttachmentId')}' does not exist"
-            raise Ec2Error("InvalidAttachmentID.NotFound", text)
-        eni = replace(eni, attachment=replace(eni.attachment, delete_on_termination=bool(wanted.get("DeleteOnTermination"))))
-    if eni == state.enis[eni.id]:
-        return state, {}
-    return replace(state, enis={**state.enis, eni.id: eni}), {}
-
-
-_FIELDS: dict[str, describe.Field[Eni]] = {
-    "network-interface-id": lambda one: (one.id,),
-    "subnet-id": lambda one: (one.subnet_id,),
-    "vpc-id": lambda one: (one.vpc_id,),
-    "availability-zone": lambda one: (one.availability_zone,),
-    "mac-address": lambda one: (one.mac,),
-    "description": lambda one: (one.description,),
-    "status": lambda one: ("in-use" if one.attachment else "available",),
-    "interface-type": lambda one: (one.interface_type,),
-    "group-id": lambda one: one.security_groups,
-    "private-ip-address": lambda one: (one.primary,),
-    "addresses.private-ip-address": lambda one: (item.address for item in one.addresses),
-    "association.public-ip": lambda one: (item.public for item in one.addresses if item.public),
-    "attachment.instance-id": lambda one: (one.attachment.instance_id,) if one.attachment else (),
-    "attachment.attachment-id": lambda one: (one.attachment.id,) if one.attachment else (),
-    "attachment.device-index": lambda one: (str(one.attachment.device_index),) if one.attachment else (),
-    "attachment.status": lambda one: (one.attachment.status,) if one.attachment else (),
-}
-
-
 def describe_enis(state: CloudState, params: Params, context: Context) -> Result:
     """DescribeNetworkInterfaces."""
+    describe.page_or_ids(params, "NetworkInterfaceIds", "networkInterfaceIds")
     found = describe.chosen(state.enis, params.get("NetworkInterfaceIds"), no_eni)
-    found = describe.matching(found, params, _FIELDS, lambda one: one.tags)
+    found = describe.matching(found, params, eni_fields(state), lambda one: one.tags)
     shown, more = describe.page(found, params)
     answer: dict[str, Any] = {"NetworkInterfaces": [eni_shape(state, one) for one in shown], **more}
     return state, answer
@@ -228,8 +211,8 @@ def describe_enis(state: CloudState, params: Params, context: Context) -> Result
 ACTIONS = {
     "CreateNetworkInterface": action(
         create,
-        "SubnetId Description Groups PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount Ipv4Prefixes "
-        "TagSpecifications ClientToken",
+        "SubnetId Description Groups InterfaceType PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount "
+        "Ipv4Prefixes TagSpecifications ClientToken",
         "SubnetId",
     ),
     "AttachNetworkInterface": action(
@@ -237,8 +220,5 @@ ACTIONS = {
     ),
     "DetachNetworkInterface": action(detach, "AttachmentId Force", "AttachmentId"),
     "DeleteNetworkInterface": action(delete, "NetworkInterfaceId", "NetworkInterfaceId"),
-    "ModifyNetworkInterfaceAttribute": action(
-        modify, "NetworkInterfaceId Groups SourceDestCheck Attachment Description", "NetworkInterfaceId"
-    ),
     "DescribeNetworkInterfaces": action(describe_enis, "NetworkInterfaceIds Filters MaxResults NextToken", mutates=False),
 }

@@ -1,197 +1,234 @@
-"""Instances: run, terminate, describe, metadata options (pure). Source: docs/sources.md#instances"""
+"""Instances: run and terminate (pure). What is asked of them: `instance_views`. Source: docs/sources.md#instances"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from labnet.ec2.rules import describe
-from labnet.ec2.rules.enis import attach_eni, check_groups, make_eni, remove_eni
-from labnet.ec2.rules.find import get_eni, get_instance, get_subnet, no_instance
-from labnet.ec2.rules.pool import check_given, give_back_public, take_public
-from labnet.ec2.rules.request import Context, Params, Result, action, check_id, check_same, invalid, new_id, request_digest, tags_for
-from labnet.ec2.rules.shapes import STATE_CODES, instance_shape, private_dns
+from labnet.ec2.rules.enis import attach_eni, check_groups, check_type, make_eni, remove_eni, wanted_addresses
+from labnet.ec2.rules.find import get_eni, get_instance, get_own_eni, get_subnet
+from labnet.ec2.rules.instance_attributes import metadata_options
+from labnet.ec2.rules.instance_views import FORGET_S, reservation
+from labnet.ec2.rules.pool import give_back_public, take_public
+from labnet.ec2.rules.request import (
+    Context,
+    Params,
+    Result,
+    action,
+    check_id,
+    check_members,
+    check_same,
+    invalid,
+    new_id,
+    request_digest,
+    tags_for,
+)
+from labnet.ec2.rules.shapes import instance_state
 from labnet.errors import Ec2Error
-from labnet.model.cloud import CloudState, Eni, Instance, MetadataOptions
+from labnet.model import names
+from labnet.model.cloud import CloudState, Eni, Instance, MetadataOptions, Subnet
 
-MAX_HOPS = 64
 MAX_AT_ONCE = 1000
+NO_ROOM = ("InsufficientFreeAddressesInSubnet", "InsufficientCidrBlocks")
+Interface = Mapping[str, Any]
+_OF_NEW = "SubnetId Groups Description PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount Ipv4Prefixes"
+_OF_ANY = "DeviceIndex NetworkCardIndex NetworkInterfaceId DeleteOnTermination AssociatePublicIpAddress InterfaceType"
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What all instances of one request share."""
+
+    params: Params
+    context: Context
+    interfaces: Sequence[Interface]
+    metadata: MetadataOptions
+    tags: Mapping[str, str]
+    eni_tags: Mapping[str, str]
+    count: int
+    token: str
+    digest: str
 
 
 def run(state: CloudState, params: Params, context: Context) -> Result:
-    """RunInstances: each instance with its primary ENI on device index 0."""
+    """RunInstances: each instance with its interfaces, all of one availability zone."""
     token = str(params.get("ClientToken") or "")
     known = [one for one in state.instances.values() if token and one.client_token == token]
     if known:
         check_same(token, known[0].request_digest, params)
-        return state, _reservation(state, known)
+        return state, reservation(state, known, _enis_of(state, known))
+    launch = _launch(params, context, token)
+    made: list[str] = []
+    reserved = ""
+    for number in range(launch.count):
+        try:
+            state, instance = _run_one(state, launch, number, reserved)
+        except Ec2Error as error:
+            if error.code in NO_ROOM and number >= int(params["MinCount"]):
+                break  # as many as there is room for, MinCount at least
+            raise
+        made.append(instance.id)
+        reserved = instance.reservation_id
+    instances = [state.instances[one] for one in made]
+    return state, reservation(state, instances, _enis_of(state, instances))
+
+
+def _enis_of(state: CloudState, instances: Sequence[Instance]) -> dict[str, Sequence[Eni]]:
+    return {one.id: state.enis_of(one.id) for one in instances}
+
+
+def _launch(params: Params, context: Context, token: str) -> _Launch:
+    """What can be judged before the first instance is made. Errors: Ec2Error."""
     if params["InstanceType"] not in context.limits:
         raise invalid(f"Invalid value '{params['InstanceType']}' for InstanceType.")
     check_id("ami", str(params["ImageId"]), "InvalidAMIID.Malformed")
-    count = int(params["MaxCount"])
-    if not 1 <= int(params["MinCount"]) <= count <= MAX_AT_ONCE:
-        raise invalid(f"Invalid value for instance counts: MinCount {params['MinCount']}, MaxCount {count}")
-    made: list[str] = []
-    for number in range(count):
-        try:
-            state, instance_id = _run_one(state, params, context, token, number if count > 1 else None)
-        except Ec2Error as error:
-            if error.code == "InsufficientFreeAddressesInSubnet" and number >= int(params["MinCount"]):
-                break  # as many as there is room for, MinCount at least
-            raise
-        made.append(instance_id)
-    return state, _reservation(state, [state.instances[one] for one in made])
+    least, most = int(params["MinCount"]), int(params["MaxCount"])
+    if not 1 <= least <= most:
+        raise invalid(f"Invalid value for instance counts: MinCount {least}, MaxCount {most}")
+    if most > MAX_AT_ONCE:
+        raise Ec2Error("InstanceLimitExceeded", f"You have requested more instances ({most}) than can be launched at once ({MAX_AT_ONCE}).")
+    return _Launch(
+        params=params, context=context, interfaces=_interfaces(params),
+        metadata=metadata_options(MetadataOptions(), params.get("MetadataOptions") or {}, "MetadataOptions"),
+        tags=tags_for(params, "instance", ("network-interface",)), eni_tags=tags_for(params, "network-interface", ("instance",)),
+        count=most, token=token, digest=request_digest(params) if token else "",
+    )
 
 
-def _run_one(state: CloudState, params: Params, context: Context, token: str, number: int | None) -> tuple[CloudState, str]:
-    interface = _interface(params)
-    if interface.get("NetworkInterfaceId"):
-        eni: Eni | None = get_eni(state, interface["NetworkInterfaceId"])
-        subnet = state.subnets[state.enis[interface["NetworkInterfaceId"]].subnet_id]
-    else:
-        eni = None
-        subnet_id = interface.get("SubnetId") or params.get("SubnetId")
-        if not subnet_id:
-            raise Ec2Error("MissingInput", "No subnets found for the default VPC: say SubnetId")
-        subnet = get_subnet(state, subnet_id)
-    tags = tags_for(params, "instance", ("network-interface",))
-    suffix = "" if number is None else f"#{number}"
-    state, instance_id = new_id(state, "i", tags.get("Name", "") + suffix if tags.get("Name") else "")
+def _run_one(state: CloudState, launch: _Launch, number: int, reserved: str) -> tuple[CloudState, Instance]:
+    where = _subnet(state, launch.interfaces[0])
+    tag = launch.tags.get("Name", "")
+    state, instance_id = new_id(state, "i", f"{tag}#{number}" if tag and launch.count > 1 else tag)
     instance = Instance(
-        id=instance_id, instance_type=params["InstanceType"], image_id=str(params["ImageId"]), vpc_id=subnet.vpc_id, subnet_id=subnet.id,
-        availability_zone=subnet.availability_zone, state="running", tags=tags, launched_at_s=context.now_s,
-        metadata=_metadata(MetadataOptions(), params.get("MetadataOptions") or {}), client_token=token,
-        request_digest=request_digest(params) if token else "",
+        id=instance_id, instance_type=launch.params["InstanceType"], image_id=str(launch.params["ImageId"]), vpc_id=where.vpc_id,
+        subnet_id=where.id, availability_zone=where.availability_zone, state="running", tags=launch.tags,
+        launched_at_s=launch.context.now_s, metadata=launch.metadata, client_token=launch.token, request_digest=launch.digest,
+        node_name=node_name(state, launch.context, instance_id, tag), launch_index=number,
+        reservation_id=reserved or "r-" + instance_id.partition("-")[2],
     )
     state = replace(state, instances={**state.instances, instance_id: instance})
-    if eni is None:
-        groups = interface.get("Groups") or params.get("SecurityGroupIds") or ()
-        address = interface.get("PrivateIpAddress") or params.get("PrivateIpAddress")
-        if address:
-            check_given(state, subnet, [address])
-        state, eni = make_eni(
-            state, context, subnet, primary=address, groups=check_groups(state, subnet.vpc_id, groups, creating=True), name=f"{instance_id}#0",
-            description=str(interface.get("Description", "")), tags=tags_for(params, "network-interface", ("instance",)),
-        )
-        if interface.get("AssociatePublicIpAddress", subnet.map_public_ip_on_launch):
-            state, public = take_public(state)
-            eni = replace(eni, addresses=(replace(eni.addresses[0], public=public), *eni.addresses[1:]))
-    state, _ = attach_eni(state, context, eni, instance_id, 0, delete_on_termination=bool(interface.get("DeleteOnTermination", True)))
-    return state, instance_id
+    for spec in launch.interfaces:
+        state = _plug(state, launch, spec, instance_id)
+    return state, instance
 
 
-def _interface(params: Params) -> Mapping[str, Any]:
-    """The one interface that a request describes, or an empty one. Errors: Ec2Error."""
+def node_name(state: CloudState, context: Context, instance_id: str, tag: str) -> str:
+    """The name of a new instance's node: the tag Name where it can be one and is free, else the id. On AWS several may share a Name."""
+    usable = names.is_name(tag) and tag not in names.RESERVED_NAMES and not context.name_taken(tag)
+    taken = usable and any(one.node_name == tag and one.terminated_at_s is None for one in state.instances.values())
+    return tag if usable and not taken else instance_id
+
+
+# ---- interfaces of a launch -----------------------------------------------------------------------------------------------
+
+
+def _interfaces(params: Params) -> list[Interface]:
+    """The interfaces that a request describes, device index 0 of network card 0 first. Errors: Ec2Error."""
     listed = params.get("NetworkInterfaces") or ()
     if not listed:
-        return {}
-    known = {
-        "DeviceIndex", "SubnetId", "Groups", "PrivateIpAddress", "AssociatePublicIpAddress", "NetworkInterfaceId", "DeleteOnTermination",
-        "Description",
-    }
-    if len(listed) > 1 or listed[0].get("DeviceIndex", 0) != 0:
-        raise Ec2Error("InvalidParameterCombination", "Only the interface of device index 0 can be given here: attach others afterwards")
-    for name in listed[0]:
-        if name not in known:
-            raise Ec2Error("UnknownParameter", f"The parameter NetworkInterfaces.{name} is not recognized")
-    if params.get("SubnetId") or params.get("SecurityGroupIds") or params.get("PrivateIpAddress"):
-        text = "Network interfaces and an instance-level subnet ID, group or address may not be specified on the same request"
+        whole = {"DeviceIndex": 0, "SubnetId": params.get("SubnetId"), "Groups": params.get("SecurityGroupIds"),
+                 "PrivateIpAddress": params.get("PrivateIpAddress")}  # fmt: skip
+        return [{key: value for key, value in whole.items() if value not in (None, "", [])}]
+    for name, word in (("SubnetId", "subnet ID"), ("SecurityGroupIds", "security groups"), ("PrivateIpAddress", "private IP address")):
+        if params.get(name):
+            text = f"Network interfaces and an instance-level {word} may not be specified on the same request"
+            raise Ec2Error("InvalidParameterCombination", text)
+    for item in listed:
+        check_members(item, f"{_OF_NEW} {_OF_ANY}", "NetworkInterfaces")
+        if item.get("DeviceIndex") is None:
+            raise invalid("Each network interface requires a device index.")
+        _check_interface(item, len(listed))
+    slots = [(int(item.get("NetworkCardIndex") or 0), int(item["DeviceIndex"])) for item in listed]
+    if (0, 0) not in slots:
+        raise invalid("A network interface with device index 0 on network card 0 is required.")
+    if len(set(slots)) < len(slots):
+        raise invalid("Two network interfaces were given the same device index and network card.")
+    return [item for _, item in sorted(zip(slots, listed, strict=True), key=lambda pair: pair[0])]
+
+
+def _check_interface(item: Interface, count: int) -> None:
+    """What may not be said of an interface, alone or beside others. Errors: Ec2Error."""
+    check_type(item)
+    public = item.get("AssociatePublicIpAddress")
+    if public is not None and count > 1:
+        text = "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces."
         raise Ec2Error("InvalidParameterCombination", text)
-    return dict(listed[0])
+    if not item.get("NetworkInterfaceId"):
+        return
+    said = [name for name in _OF_NEW.split() if item.get(name)] + (["AssociatePublicIpAddress"] if public is not None else [])
+    if item.get("DeleteOnTermination"):
+        said.append("DeleteOnTermination")
+    if said:
+        text = f"A network interface that exists already may not be specified together with {', '.join(said)}"
+        raise Ec2Error("InvalidParameterCombination", text)
 
 
-def _metadata(before: MetadataOptions, wanted: Mapping[str, Any]) -> MetadataOptions:
-    hops = wanted.get("HttpPutResponseHopLimit", before.hop_limit)
-    if not 1 <= int(hops) <= MAX_HOPS:
-        raise invalid(f"Value ({hops}) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and {MAX_HOPS}.")
-    tokens = wanted.get("HttpTokens", before.http_tokens)
-    endpoint = wanted.get("HttpEndpoint", before.http_endpoint)
-    if tokens not in ("optional", "required"):
-        raise invalid(f"Value ({tokens}) for parameter HttpTokens is invalid.")
-    if endpoint not in ("enabled", "disabled"):
-        raise invalid(f"Value ({endpoint}) for parameter HttpEndpoint is invalid.")
-    return MetadataOptions(tokens, int(hops), endpoint)
+def _subnet(state: CloudState, item: Interface) -> Subnet:
+    if item.get("NetworkInterfaceId"):
+        return state.subnets[get_eni(state, item["NetworkInterfaceId"]).subnet_id]
+    if not item.get("SubnetId"):
+        raise Ec2Error("MissingInput", "No subnets found for the default VPC: say SubnetId")
+    return get_subnet(state, item["SubnetId"])
 
 
-def modify_metadata(state: CloudState, params: Params, context: Context) -> Result:
-    """ModifyInstanceMetadataOptions."""
-    instance = get_instance(state, params["InstanceId"])
-    after = replace(instance, metadata=_metadata(instance.metadata, params))
-    options = {
-        "State": "applied", "HttpTokens": after.metadata.http_tokens, "HttpPutResponseHopLimit": after.metadata.hop_limit,
-        "HttpEndpoint": after.metadata.http_endpoint,
-    }
-    state = replace(state, instances={**state.instances, instance.id: after})
-    return state, {"InstanceId": instance.id, "InstanceMetadataOptions": options}
+def _plug(state: CloudState, launch: _Launch, item: Interface, instance_id: str) -> CloudState:
+    """Make an interface, or take the one that is named, and attach it."""
+    index, card = int(item["DeviceIndex"]), int(item.get("NetworkCardIndex") or 0)
+    if item.get("NetworkInterfaceId"):
+        eni = get_own_eni(state, item["NetworkInterfaceId"])
+    else:
+        subnet = _subnet(state, item)
+        primary, secondary, prefixes = wanted_addresses(state, subnet, item)
+        state, eni = make_eni(
+            state, launch.context, subnet, primary=primary, secondary=secondary, prefixes=prefixes,
+            groups=check_groups(state, subnet.vpc_id, item.get("Groups") or (), creating=True),
+            name=f"{instance_id}#{index}" if card == 0 else f"{instance_id}#{card}.{index}",
+            description=str(item.get("Description", "")), tags=dict(launch.eni_tags),
+        )
+        if (card, index) == (0, 0) and item.get("AssociatePublicIpAddress", subnet.map_public_ip_on_launch):
+            state, public = take_public(state)
+            eni = replace(eni, addresses=(replace(eni.addresses[0], public=public), *eni.addresses[1:]))
+    keep = bool(item.get("DeleteOnTermination", not item.get("NetworkInterfaceId")))
+    return attach_eni(state, launch.context, eni, instance_id, index, card, delete_on_termination=keep)[0]
+
+
+# ---- the end --------------------------------------------------------------------------------------------------------------
 
 
 def terminate(state: CloudState, params: Params, context: Context) -> Result:
-    """TerminateInstances: ENIs with DeleteOnTermination go too, the others become available."""
+    """TerminateInstances: ENIs with DeleteOnTermination go too, the others become available.
+
+    What was terminated an hour ago is forgotten now: until then DescribeInstances shows it.
+    """
+    old = [one.id for one in state.instances.values() if one.terminated_at_s is not None and context.now_s - one.terminated_at_s > FORGET_S]
+    if old:
+        state = replace(state, instances={key: one for key, one in state.instances.items() if key not in old})
     changes = []
-    for instance_id in params["InstanceIds"]:
+    for instance_id in dict.fromkeys(params["InstanceIds"]):
         instance = get_instance(state, instance_id)
-        for eni in state.enis_of(instance_id):
-            if eni.attachment is not None and eni.attachment.delete_on_termination:
-                state = remove_eni(state, eni)
-                continue
-            for item in eni.addresses:  # a public address that came with the launch goes with the instance
-                state = give_back_public(state, item.public)
-            left = replace(eni, attachment=None, addresses=tuple(replace(item, public=None) for item in eni.addresses))
-            state = replace(state, enis={**state.enis, eni.id: left})
-        after = replace(instance, state="terminated")
-        state = replace(state, instances={**state.instances, instance_id: after})
-        changes.append({"InstanceId": instance_id, "PreviousState": _state(instance), "CurrentState": _state(after)})
+        after = instance
+        if instance.terminated_at_s is None:
+            state = _unplug_all(state, instance_id)
+            after = replace(instance, state="terminated", terminated_at_s=context.now_s)
+            state = replace(state, instances={**state.instances, instance_id: after})
+        said = {"PreviousState": instance_state(instance), "CurrentState": instance_state(after)}
+        changes.append({"InstanceId": instance_id, **said})
     return state, {"TerminatingInstances": changes}
 
 
-def _state(instance: Instance) -> dict[str, Any]:
-    return {"Name": instance.state, "Code": STATE_CODES[instance.state]}
-
-
-def _fields(state: CloudState) -> dict[str, describe.Field[Instance]]:
-    """What instances can be filtered by."""
-    def of_enis(read: Callable[[Eni], Iterable[str]]) -> describe.Field[Instance]:
-        return lambda one: [text for eni in state.enis_of(one.id) for text in read(eni)]
-
-    def of_primary(read: Callable[[Eni], Iterable[str]]) -> describe.Field[Instance]:
-        return lambda one: [text for eni in state.enis_of(one.id)[:1] for text in read(eni)]
-
-    return {
-        "instance-id": lambda one: (one.id,),
-        "instance-state-name": lambda one: (one.state,),
-        "instance-state-code": lambda one: (str(STATE_CODES[one.state]),),
-        "instance-type": lambda one: (one.instance_type,),
-        "subnet-id": lambda one: (one.subnet_id,),
-        "vpc-id": lambda one: (one.vpc_id,),
-        "availability-zone": lambda one: (one.availability_zone,),
-        "image-id": lambda one: (one.image_id,),
-        "client-token": lambda one: (one.client_token,),
-        "private-ip-address": of_primary(lambda eni: (eni.primary,)),
-        "ip-address": of_primary(lambda eni: [item.public for item in eni.addresses[:1] if item.public]),
-        "private-dns-name": of_primary(lambda eni: (private_dns(state, eni.primary),)),
-        "instance.group-id": of_primary(lambda eni: eni.security_groups),
-        "network-interface.network-interface-id": of_enis(lambda eni: (eni.id,)),
-        "network-interface.subnet-id": of_enis(lambda eni: (eni.subnet_id,)),
-        "network-interface.addresses.private-ip-address": of_enis(lambda eni: [item.address for item in eni.addresses]),
-        "network-interface.group-id": of_enis(lambda eni: eni.security_groups),
-        "network-interface.mac-address": of_enis(lambda eni: (eni.mac,)),
-    }
-
-
-def describe_instances(state: CloudState, params: Params, context: Context) -> Result:
-    """DescribeInstances: one reservation an instance."""
-    found = describe.chosen(state.instances, params.get("InstanceIds"), no_instance)
-    found = describe.matching(found, params, _fields(state), lambda one: one.tags)
-    shown, more = describe.page(found, params)
-    return state, {"Reservations": [_reservation(state, [one]) for one in shown], **more}
-
-
-def _reservation(state: CloudState, instances: list[Instance]) -> dict[str, Any]:
-    return {
-        "ReservationId": "r-" + instances[0].id.partition("-")[2], "OwnerId": state.account_id, "Groups": [],
-        "Instances": [instance_shape(state, one) for one in instances],
-    }
+def _unplug_all(state: CloudState, instance_id: str) -> CloudState:
+    for eni in state.enis_of(instance_id):
+        if eni.attachment is not None and eni.attachment.delete_on_termination:
+            state = remove_eni(state, eni)
+            continue
+        auto = [item.public for item in eni.addresses if state.elastic(item.public) is None]
+        for public in auto:  # a public address that came with the launch goes with the instance, an Elastic IP stays on the ENI
+            state = give_back_public(state, public)
+        kept = tuple(replace(item, public=None) if item.public in auto else item for item in eni.addresses)
+        left = replace(eni, attachment=None, addresses=kept)
+        state = replace(state, enis={**state.enis, eni.id: left})
+    return state
 
 
 ACTIONS = {
@@ -202,8 +239,4 @@ ACTIONS = {
         "ImageId InstanceType MinCount MaxCount",
     ),
     "TerminateInstances": action(terminate, "InstanceIds", "InstanceIds"),
-    "DescribeInstances": action(describe_instances, "InstanceIds Filters MaxResults NextToken", mutates=False),
-    "ModifyInstanceMetadataOptions": action(
-        modify_metadata, "InstanceId HttpTokens HttpPutResponseHopLimit HttpEndpoint", "InstanceId"
-    ),
 }

@@ -1,98 +1,133 @@
-"""VPCs, subnets, internet gateways, instance types (pure). Source: docs/sources.md#subnets"""
+"""VPCs, subnets, internet gateways (pure). Source: docs/sources.md#subnets"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from labnet.ec2.rules import describe
+from labnet.ec2.rules import cidr_reservations, describe, network_acls, route_tables
+from labnet.ec2.rules.blocks import add_block, parse_block
 from labnet.ec2.rules.find import get_gateway, get_subnet, get_vpc, no_gateway, no_subnet, no_vpc
+from labnet.ec2.rules.grouprules import with_ids
 from labnet.ec2.rules.pool import free_count
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
-from labnet.ec2.rules.shapes import gateway_shape, subnet_shape, type_shape, vpc_shape
+from labnet.ec2.rules.shapes import gateway_shape, subnet_arn, subnet_shape, vpc_shape, zone_id
+from labnet.ec2.rules.zones import zones_of
 from labnet.errors import Ec2Error
-from labnet.model.addressing import canonical, contains, overlap, prefix_length
-from labnet.model.cloud import CloudState, InstanceType, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from labnet.model.addressing import contains, overlap
+from labnet.model.cloud import CloudState, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
 
-LARGEST, SMALLEST = 16, 28
-CIDRS_PER_VPC = 5
-
-
-def _block(text: str, code: str) -> str:
-    """A CIDR block of a size that AWS takes, host bits cleared. Errors: Ec2Error."""
-    try:
-        block = canonical(text)
-    except ValueError:
-        raise invalid(f"Value ({text}) for parameter cidrBlock is invalid. This is not a valid CIDR block.") from None
-    if not LARGEST <= prefix_length(block) <= SMALLEST:
-        raise Ec2Error(code, f"The CIDR '{text}' is invalid.")
-    return block
+VPCS_PER_REGION = 5  # Source: docs/sources.md#vpc-blocks
+GATEWAYS_PER_REGION = 5
+SUBNETS_PER_VPC = 200
 
 
 def create_vpc(state: CloudState, params: Params, context: Context) -> Result:
-    """CreateVpc, with its default security group: all from itself in, all out."""
-    cidr = _block(str(params["CidrBlock"]), "InvalidVpc.Range")
+    """CreateVpc, with its main route table, its default network ACL and its default security group: all from itself in, all out."""
+    cidr = parse_block(str(params["CidrBlock"]), "InvalidVpc.Range")
+    if len(state.vpcs) >= VPCS_PER_REGION:
+        raise Ec2Error("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     tags = tags_for(params, "vpc")
     state, vpc_id = new_id(state, "vpc", tags.get("Name", ""))
-    vpc = Vpc(vpc_id, (cidr,), tags)
+    state, vpc = add_block(state, Vpc(vpc_id, (), tags), cidr)
     state, group_id = new_id(state, "sg", f"{vpc_id}/default")
-    group = SecurityGroup(
-        group_id, "default", vpc_id, "default VPC security group", (SecurityGroupRule("-1", group_id=group_id),),
-        (SecurityGroupRule("-1", cidr="0.0.0.0/0"),),
-    )
-    state = replace(state, vpcs={**state.vpcs, vpc_id: vpc}, security_groups={**state.security_groups, group_id: group})
-    return state, {"Vpc": vpc_shape(state, vpc)}
-
-
-def associate_cidr(state: CloudState, params: Params, context: Context) -> Result:
-    """AssociateVpcCidrBlock: a further block of a VPC."""
-    vpc = get_vpc(state, params["VpcId"])
-    cidr = _block(str(params["CidrBlock"]), "InvalidVpc.Range")
-    if any(overlap(cidr, one) for one in vpc.cidrs):
-        raise Ec2Error("InvalidVpc.Conflict", f"The CIDR '{cidr}' conflicts with another CIDR of VPC {vpc.id}")
-    if len(vpc.cidrs) >= CIDRS_PER_VPC:
-        raise Ec2Error("CidrLimitExceeded", f"This network '{vpc.id}' has met its maximum number of allowed CIDRs: {CIDRS_PER_VPC}")
-    vpc = replace(vpc, cidrs=(*vpc.cidrs, cidr))
-    state = replace(state, vpcs={**state.vpcs, vpc.id: vpc})
-    return state, {"VpcId": vpc.id, "CidrBlockAssociation": vpc_shape(state, vpc)["CidrBlockAssociationSet"][-1]}
+    state, rules = with_ids(state, (SecurityGroupRule("-1", group_id=group_id), SecurityGroupRule("-1", cidr="0.0.0.0/0")))
+    group = SecurityGroup(group_id, "default", vpc_id, "default VPC security group", rules[:1], rules[1:])
+    state = replace(state, security_groups={**state.security_groups, group_id: group})
+    state = network_acls.add_default_acl(route_tables.add_main_table(state, vpc_id), vpc_id)
+    return state, {"Vpc": {**vpc_shape(state, vpc), "State": "pending"}}
 
 
 def delete_vpc(state: CloudState, params: Params, context: Context) -> Result:
-    """DeleteVpc: nothing may be left in it but its default group."""
+    """DeleteVpc: nothing may be left in it but what came with it: the default group, the main route table, the default ACL."""
     vpc = get_vpc(state, params["VpcId"])
     groups = [one for one in state.security_groups.values() if one.vpc_id == vpc.id]
-    left = any(one.vpc_id == vpc.id for one in state.subnets.values()) or any(one.vpc_id == vpc.id for one in state.enis.values())
+    tables = [one for one in state.route_tables.values() if one.vpc_id == vpc.id]
+    acls = [one for one in state.network_acls.values() if one.vpc_id == vpc.id]
+    left = any(one.name != "default" for one in groups) or any(not one.is_main for one in tables) or any(not one.is_default for one in acls)
+    left = left or any(one.vpc_id == vpc.id for one in state.subnets.values()) or any(one.vpc_id == vpc.id for one in state.enis.values())
     left = left or any(one.vpc_id == vpc.id for one in state.internet_gateways.values())
-    if left or any(one.name != "default" for one in groups):
+    left = left or any(
+        one.state in ("active", "pending-acceptance") and vpc.id in (one.requester.vpc_id, one.accepter.vpc_id)
+        for one in state.peerings.values()
+    )
+    if left:
         raise Ec2Error("DependencyViolation", f"The vpc '{vpc.id}' has dependencies and cannot be deleted.")
-    gone = {one.id for one in groups}
-    kept = {key: one for key, one in state.security_groups.items() if key not in gone}
-    return replace(state, vpcs={key: one for key, one in state.vpcs.items() if key != vpc.id}, security_groups=kept), {}
+    gone = {one.id for one in groups} | {one.id for one in tables} | {one.id for one in acls}
+    return replace(
+        state, vpcs={key: one for key, one in state.vpcs.items() if key != vpc.id},
+        security_groups={key: one for key, one in state.security_groups.items() if key not in gone},
+        route_tables={key: one for key, one in state.route_tables.items() if key not in gone},
+        network_acls={key: one for key, one in state.network_acls.items() if key not in gone},
+    ), {}
+
+
+_DNS = {"enableDnsSupport": "EnableDnsSupport", "enableDnsHostnames": "EnableDnsHostnames"}
+
+
+def describe_attribute(state: CloudState, params: Params, context: Context) -> Result:
+    """DescribeVpcAttribute: one attribute a call."""
+    vpc, name = get_vpc(state, params["VpcId"]), params["Attribute"]
+    if name == "enableNetworkAddressUsageMetrics":
+        return state, {"VpcId": vpc.id, "EnableNetworkAddressUsageMetrics": {"Value": False}}
+    if name not in _DNS:
+        raise invalid(f"Value ({name}) for parameter attribute is invalid. Unknown VPC attribute.")
+    return state, {"VpcId": vpc.id, _DNS[name]: {"Value": vpc.dns_support if name == "enableDnsSupport" else vpc.dns_hostnames}}
+
+
+def modify_attribute(state: CloudState, params: Params, context: Context) -> Result:
+    """ModifyVpcAttribute: one attribute a call; host names need DNS support."""
+    vpc = get_vpc(state, params["VpcId"])
+    named = [name for name in _DNS.values() if params.get(name) is not None]
+    if len(named) != 1:
+        raise Ec2Error("InvalidParameterCombination", "Exactly one attribute must be specified in the request")
+    value = bool(params[named[0]].get("Value"))
+    if named == ["EnableDnsHostnames"] and value and not vpc.dns_support:
+        raise invalid("DNS hostnames cannot be enabled while DNS support is disabled")
+    after = replace(vpc, dns_hostnames=value) if named == ["EnableDnsHostnames"] else replace(vpc, dns_support=value)
+    return (state if after == vpc else replace(state, vpcs={**state.vpcs, vpc.id: after})), {}
 
 
 def create_subnet(state: CloudState, params: Params, context: Context) -> Result:
     """CreateSubnet: inside one block of the VPC, overlapping no other subnet."""
     vpc = get_vpc(state, params["VpcId"])
-    cidr = _block(str(params["CidrBlock"]), "InvalidSubnet.Range")
+    cidr = parse_block(str(params["CidrBlock"]), "InvalidSubnet.Range")
     if not any(contains(one, cidr) for one in vpc.cidrs):
         raise Ec2Error("InvalidSubnet.Range", f"The CIDR '{cidr}' is invalid.")
     if any(one.vpc_id == vpc.id and overlap(one.cidr, cidr) for one in state.subnets.values()):
         raise Ec2Error("InvalidSubnet.Conflict", f"The CIDR '{cidr}' conflicts with another subnet")
-    zone = str(params.get("AvailabilityZone") or f"{state.region}a")
-    if zone[:-1] != state.region or not zone[-1].isalpha():
-        raise invalid(f"Value ({zone}) for parameter availabilityZone is invalid. Subnets can be created in zones of {state.region}.")
+    if sum(1 for one in state.subnets.values() if one.vpc_id == vpc.id) >= SUBNETS_PER_VPC:
+        raise Ec2Error("SubnetLimitExceeded", "The maximum number of subnets has been reached.")
+    zone = _zone(state, params)
     tags = tags_for(params, "subnet")
     state, subnet_id = new_id(state, "subnet", f"{vpc.id}/{tags['Name']}" if tags.get("Name") else "")
     subnet = Subnet(subnet_id, vpc.id, cidr, zone, False, tags)
-    state = replace(state, subnets={**state.subnets, subnet_id: subnet})
+    state = network_acls.add_subnet(replace(state, subnets={**state.subnets, subnet_id: subnet}), vpc.id, subnet_id)
     return state, {"Subnet": subnet_shape(state, subnet)}
 
 
+def _zone(state: CloudState, params: Params) -> str:
+    """The zone of a new subnet, by name or id, the first one where the request says none. Errors: Ec2Error."""
+    zones = zones_of(state.region)
+    if params.get("AvailabilityZone") and params.get("AvailabilityZoneId"):
+        raise Ec2Error("InvalidParameterCombination", "AvailabilityZone and AvailabilityZoneId exclude one another")
+    member = "AvailabilityZoneId" if params.get("AvailabilityZoneId") else "AvailabilityZone"
+    wanted = params.get(member) or zones[0].name
+    names = [one.id if member == "AvailabilityZoneId" else one.name for one in zones]
+    if wanted not in names:
+        text = f"Value ({wanted}) for parameter {member[0].lower()}{member[1:]} is invalid."
+        raise invalid(f"{text} Subnets can currently only be created in the following availability zones: {', '.join(names)}.")
+    return zones[names.index(wanted)].name
+
+
 def delete_subnet(state: CloudState, params: Params, context: Context) -> Result:
-    """DeleteSubnet: no ENI may be left in it."""
+    """DeleteSubnet: no ENI may be left in it, a NAT gateway's neither; its associations and reservations go with it."""
     subnet = get_subnet(state, params["SubnetId"])
     if any(one.subnet_id == subnet.id for one in state.enis.values()):
         raise Ec2Error("DependencyViolation", f"The subnet '{subnet.id}' has dependencies and cannot be deleted.")
-    return replace(state, subnets={key: one for key, one in state.subnets.items() if key != subnet.id}), {}
+    state = replace(state, subnets={key: one for key, one in state.subnets.items() if key != subnet.id})
+    for part in (route_tables, network_acls, cidr_reservations):
+        state = part.forget_subnet(state, subnet.id)
+    return state, {}
 
 
 def modify_subnet(state: CloudState, params: Params, context: Context) -> Result:
@@ -100,12 +135,14 @@ def modify_subnet(state: CloudState, params: Params, context: Context) -> Result
     subnet = get_subnet(state, params["SubnetId"])
     if params.get("MapPublicIpOnLaunch") is None:
         raise Ec2Error("MissingParameter", "The request must contain the parameter MapPublicIpOnLaunch")
-    subnet = replace(subnet, map_public_ip_on_launch=bool(params["MapPublicIpOnLaunch"].get("Value")))
-    return replace(state, subnets={**state.subnets, subnet.id: subnet}), {}
+    after = replace(subnet, map_public_ip_on_launch=bool(params["MapPublicIpOnLaunch"].get("Value")))
+    return (state if after == subnet else replace(state, subnets={**state.subnets, subnet.id: after})), {}
 
 
 def create_gateway(state: CloudState, params: Params, context: Context) -> Result:
     """CreateInternetGateway."""
+    if len(state.internet_gateways) >= GATEWAYS_PER_REGION:
+        raise Ec2Error("InternetGatewayLimitExceeded", "The maximum number of internet gateways has been reached.")
     tags = tags_for(params, "internet-gateway")
     state, gateway_id = new_id(state, "igw", tags.get("Name", ""))
     gateway = InternetGateway(gateway_id, None, tags)
@@ -144,23 +181,19 @@ def delete_gateway(state: CloudState, params: Params, context: Context) -> Resul
     return replace(state, internet_gateways=kept), {}
 
 
-_VPC_FIELDS: dict[str, describe.Field[Vpc]] = {
-    "vpc-id": lambda one: (one.id,), "cidr": lambda one: (one.cidrs[0],), "cidr-block-association.cidr-block": lambda one: one.cidrs,
-    "state": lambda one: ("available",), "is-default": lambda one: ("false",),
-}
-_GATEWAY_FIELDS: dict[str, describe.Field[InternetGateway]] = {
-    "internet-gateway-id": lambda one: (one.id,), "attachment.vpc-id": lambda one: (one.vpc_id,) if one.vpc_id else (),
-    "attachment.state": lambda one: ("available",) if one.vpc_id else (),
-}
-_TYPE_FIELDS: dict[str, describe.Field[InstanceType]] = {
-    "instance-type": lambda one: (one.name,), "bare-metal": lambda one: (str(one.bare_metal).lower(),),
-    "hypervisor": lambda one: (one.hypervisor,),
-}
-
-
 def describe_vpcs(state: CloudState, params: Params, context: Context) -> Result:
     """DescribeVpcs."""
-    found = describe.matching(describe.chosen(state.vpcs, params.get("VpcIds"), no_vpc), params, _VPC_FIELDS, lambda one: one.tags)
+    fields: dict[str, describe.Field[Vpc]] = {
+        "vpc-id": lambda one: (one.id,), "cidr": lambda one: (one.cidrs[0],), "cidr-block": lambda one: (one.cidrs[0],),
+        "cidr-block-association.cidr-block": lambda one: one.cidrs,
+        "cidr-block-association.association-id": lambda one: one.cidr_ids.values(),
+        "cidr-block-association.state": lambda one: ("associated",), "state": lambda one: ("available",),
+        "is-default": lambda one: ("false",), "isDefault": lambda one: ("false",), "owner-id": lambda one: (state.account_id,),
+        "dhcp-options-id": lambda one: ("default",), "ipv6-cidr-block-association.association-id": lambda one: (),
+        "ipv6-cidr-block-association.ipv6-cidr-block": lambda one: (), "ipv6-cidr-block-association.ipv6-pool": lambda one: (),
+        "ipv6-cidr-block-association.state": lambda one: (),
+    }
+    found = describe.matching(describe.chosen(state.vpcs, params.get("VpcIds"), no_vpc), params, fields, lambda one: one.tags)
     shown, more = describe.page(found, params)
     return state, {"Vpcs": [vpc_shape(state, one) for one in shown], **more}
 
@@ -168,11 +201,16 @@ def describe_vpcs(state: CloudState, params: Params, context: Context) -> Result
 def describe_subnets(state: CloudState, params: Params, context: Context) -> Result:
     """DescribeSubnets."""
     fields: dict[str, describe.Field[Subnet]] = {
-        "subnet-id": lambda one: (one.id,), "vpc-id": lambda one: (one.vpc_id,), "cidr-block": lambda one: (one.cidr,),
-        "cidr": lambda one: (one.cidr,), "cidrBlock": lambda one: (one.cidr,), "availability-zone": lambda one: (one.availability_zone,),
-        "availabilityZone": lambda one: (one.availability_zone,), "state": lambda one: ("available",),
+        **dict.fromkeys(("cidr-block", "cidr", "cidrBlock"), lambda one: (one.cidr,)),
+        **dict.fromkeys(("availability-zone", "availabilityZone"), lambda one: (one.availability_zone,)),
+        **dict.fromkeys(("availability-zone-id", "availabilityZoneId"), lambda one: (zone_id(one.availability_zone),)),
+        **dict.fromkeys(("default-for-az", "defaultForAz", "ipv6-native", "enable-dns64"), lambda one: ("false",)),
+        **dict.fromkeys(("outpost-arn", "customer-owned-ipv4-pool", "ipv6-cidr-block-association.ipv6-cidr-block"), lambda one: ()),
+        **dict.fromkeys(("ipv6-cidr-block-association.association-id", "ipv6-cidr-block-association.state"), lambda one: ()),
+        "subnet-id": lambda one: (one.id,), "vpc-id": lambda one: (one.vpc_id,), "state": lambda one: ("available",),
         "map-public-ip-on-launch": lambda one: (str(one.map_public_ip_on_launch).lower(),),
-        "available-ip-address-count": lambda one: (str(free_count(state, one)),),
+        "available-ip-address-count": lambda one: (str(free_count(state, one)),), "owner-id": lambda one: (state.account_id,),
+        "subnet-arn": lambda one: (subnet_arn(state, one),),
     }
     found = describe.matching(describe.chosen(state.subnets, params.get("SubnetIds"), no_subnet), params, fields, lambda one: one.tags)
     shown, more = describe.page(found, params)
@@ -181,28 +219,22 @@ def describe_subnets(state: CloudState, params: Params, context: Context) -> Res
 
 def describe_gateways(state: CloudState, params: Params, context: Context) -> Result:
     """DescribeInternetGateways."""
+    fields: dict[str, describe.Field[InternetGateway]] = {
+        "internet-gateway-id": lambda one: (one.id,), "attachment.vpc-id": lambda one: (one.vpc_id,) if one.vpc_id else (),
+        "attachment.state": lambda one: ("available",) if one.vpc_id else (), "owner-id": lambda one: (state.account_id,),
+    }
     found = describe.chosen(state.internet_gateways, params.get("InternetGatewayIds"), no_gateway)
-    shown, more = describe.page(describe.matching(found, params, _GATEWAY_FIELDS, lambda one: one.tags), params)
+    shown, more = describe.page(describe.matching(found, params, fields, lambda one: one.tags), params)
     return state, {"InternetGateways": [gateway_shape(state, one) for one in shown], **more}
-
-
-def describe_types(state: CloudState, params: Params, context: Context) -> Result:
-    """DescribeInstanceTypes, from the table."""
-    named = params.get("InstanceTypes") or list(context.limits)
-    for one in named:
-        if one not in context.limits:
-            raise Ec2Error("InvalidInstanceType", f"The following supplied instance types do not exist: [{one}]")
-    found = describe.matching([context.limits[one] for one in named], params, _TYPE_FIELDS, lambda one: {})
-    shown, more = describe.page(found, params)
-    return state, {"InstanceTypes": [type_shape(one) for one in shown], **more}
 
 
 ACTIONS = {
     "CreateVpc": action(create_vpc, "CidrBlock TagSpecifications", "CidrBlock"),
-    "AssociateVpcCidrBlock": action(associate_cidr, "VpcId CidrBlock", "VpcId CidrBlock", dry_run=False),
     "DeleteVpc": action(delete_vpc, "VpcId", "VpcId"),
     "DescribeVpcs": action(describe_vpcs, "VpcIds Filters MaxResults NextToken", mutates=False),
-    "CreateSubnet": action(create_subnet, "VpcId CidrBlock AvailabilityZone TagSpecifications", "VpcId CidrBlock"),
+    "DescribeVpcAttribute": action(describe_attribute, "VpcId Attribute", "VpcId Attribute", mutates=False),
+    "ModifyVpcAttribute": action(modify_attribute, "VpcId EnableDnsSupport EnableDnsHostnames", "VpcId", dry_run=False, acts=False),
+    "CreateSubnet": action(create_subnet, "VpcId CidrBlock AvailabilityZone AvailabilityZoneId TagSpecifications", "VpcId CidrBlock"),
     "DeleteSubnet": action(delete_subnet, "SubnetId", "SubnetId"),
     "ModifySubnetAttribute": action(modify_subnet, "SubnetId MapPublicIpOnLaunch", "SubnetId", dry_run=False),
     "DescribeSubnets": action(describe_subnets, "SubnetIds Filters MaxResults NextToken", mutates=False),
@@ -211,5 +243,4 @@ ACTIONS = {
     "DetachInternetGateway": action(detach_gateway, "InternetGatewayId VpcId", "InternetGatewayId VpcId"),
     "DeleteInternetGateway": action(delete_gateway, "InternetGatewayId", "InternetGatewayId"),
     "DescribeInternetGateways": action(describe_gateways, "InternetGatewayIds Filters MaxResults NextToken", mutates=False),
-    "DescribeInstanceTypes": action(describe_types, "InstanceTypes Filters MaxResults NextToken", mutates=False),
 }

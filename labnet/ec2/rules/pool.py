@@ -6,14 +6,15 @@ one, so that a scenario comes out the same every time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from labnet.ec2.rules.request import invalid
 from labnet.errors import Ec2Error
-from labnet.model.addressing import PREFIX_BITS, bounds, contains, free_addresses, free_prefixes, reserved, to_int, to_text
+from labnet.model.addressing import PREFIX_BITS, bounds, contains, free_addresses, free_prefixes, overlap, reserved, to_int, to_text
 from labnet.model.cloud import CloudState, Subnet
+from labnet.model.cloud_vpc import CidrReservation
 
 PUBLIC_POOLS = ("203.0.113.0/24", "198.51.100.0/24", "192.88.99.0/24")
 
@@ -30,8 +31,8 @@ def free_count(state: CloudState, subnet: Subnet) -> int:
 
 
 def choose(state: CloudState, subnet: Subnet, count: int) -> list[str]:
-    """The lowest free addresses. Errors: Ec2Error InsufficientFreeAddressesInSubnet."""
-    found = [to_text(number) for number in islice(free_addresses(subnet.cidr, taken_in(state, subnet)), count)]
+    """The lowest free addresses that no reservation keeps. Errors: Ec2Error InsufficientFreeAddressesInSubnet."""
+    found = [to_text(number) for number in islice(_choosable(state, subnet), count)]
     if len(found) < count:
         text = "The specified subnet does not have enough free addresses to satisfy the request."
         raise Ec2Error("InsufficientFreeAddressesInSubnet", text)
@@ -39,12 +40,39 @@ def choose(state: CloudState, subnet: Subnet, count: int) -> list[str]:
 
 
 def choose_prefixes(state: CloudState, subnet: Subnet, count: int) -> list[str]:
-    """The lowest free /28 blocks. Errors: Ec2Error InsufficientCidrBlocks."""
-    found = list(islice(free_prefixes(subnet.cidr, taken_in(state, subnet)), count))
+    """The lowest free /28 blocks, those of prefix reservations first. Errors: Ec2Error InsufficientCidrBlocks."""
+    found = list(islice(_choosable_prefixes(state, subnet), count))
     if len(found) < count:
         text = "The specified subnet does not have enough free cidr blocks to satisfy the request."
         raise Ec2Error("InsufficientCidrBlocks", text)
     return found
+
+
+def _choosable(state: CloudState, subnet: Subnet) -> Iterator[int]:
+    """Free addresses outside of every reservation, ascending. Source: docs/sources.md#cidr-reservations"""
+    taken, start = taken_in(state, subnet), 0
+    for first, last in sorted(bounds(one.cidr) for one in _reservations(state, subnet)):
+        for number in free_addresses(subnet.cidr, taken, start):
+            if number >= first:
+                break
+            yield number
+        start = last + 1
+    yield from free_addresses(subnet.cidr, taken, start)
+
+
+def _choosable_prefixes(state: CloudState, subnet: Subnet) -> Iterator[str]:
+    """Free /28 blocks: in the reservations for prefixes, then outside of all. Source: docs/sources.md#cidr-reservations"""
+    kept, taken = _reservations(state, subnet), taken_in(state, subnet)
+    for one in kept:
+        if one.type == "prefix":
+            yield from free_prefixes(subnet.cidr, taken, one.cidr)
+    for prefix in free_prefixes(subnet.cidr, taken):
+        if not any(overlap(prefix, one.cidr) for one in kept):
+            yield prefix
+
+
+def _reservations(state: CloudState, subnet: Subnet) -> list[CidrReservation]:
+    return [one for one in state.cidr_reservations.values() if one.subnet_id == subnet.id]
 
 
 def check_given(state: CloudState, subnet: Subnet, addresses: Sequence[str]) -> None:
@@ -74,7 +102,9 @@ def check_given_prefixes(state: CloudState, subnet: Subnet, prefixes: Sequence[s
         if not aligned or not contains(subnet.cidr, prefix):
             raise invalid(f"invalid value for parameter prefix: {prefix}")
         block = set(range(first, last + 1))
-        if block & (taken_in(state, subnet) | reserved(subnet.cidr) | seen):
+        if block & reserved(subnet.cidr):
+            raise invalid(f"Prefix {prefix} is in subnet's reserved address range")
+        if block & seen or not block.isdisjoint(taken_in(state, subnet)):
             raise Ec2Error("InvalidIPAddress.InUse", f"Prefix {prefix} is in use.")
         seen |= block
 
@@ -109,5 +139,8 @@ def take_public(state: CloudState) -> tuple[CloudState, str]:
 
 
 def give_back_public(state: CloudState, address: str | None) -> CloudState:
-    """A public address is free again."""
+    """A public address leaves its ENI: one that came with a launch is free again, an Elastic IP stays and is associated with nothing."""
+    elastic = state.elastic(address)
+    if elastic is not None:
+        return replace(state, addresses={**state.addresses, elastic.id: replace(elastic, association=None)})
     return state if address is None else replace(state, public_taken=state.public_taken - {address})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labnet.errors import Ec2Error
-from labnet.model.cloud import CloudState, InstanceType
+from labnet.model.cloud import SHELVES, CloudState, InstanceType
 from labnet.model.names import aws_id, digest
 
 Params = Mapping[str, Any]
@@ -24,6 +24,8 @@ class Context:
     now_s: float
     limits: Mapping[str, InstanceType]
     caller: str = ""
+    name_taken: Callable[[str], bool] = lambda name: False
+    """Does something outside the cloud (a pod, a namespace) have the name of a node already?"""
 
 
 Rule = Callable[[CloudState, Params, Context], Result]
@@ -58,19 +60,23 @@ def check_parameters(entry: Action, params: Params) -> None:
             raise Ec2Error("MissingParameter", f"The request must contain the parameter {name}")
 
 
+def check_members(item: Mapping[str, Any], known: str, where: str) -> None:
+    """Refuse members of a structure in a request that would be ignored; names as words of one text. Errors: Ec2Error."""
+    names = known.split()
+    for name in item:
+        if name not in names:
+            raise Ec2Error("UnknownParameter", f"The parameter {where}.{name} is not recognized")
+
+
 def new_id(state: CloudState, kind: str, name: str = "") -> tuple[CloudState, str]:
     """The next id of a kind: by its logical name, else by the count. None is ever used again, as on AWS."""
     key = f"{kind}/{name}" if name else kind
     count = state.counters.get(key, 0)
     made = aws_id(kind, state.seed, state.lab, f"{name}#{count}" if count or not name else name)
-    while any(made in objects for objects in _all_objects(state)):
+    while any(made in getattr(state, shelf) for shelf in SHELVES):
         count += 1
         made = aws_id(kind, state.seed, state.lab, f"{name}#{count}")
     return replace(state, counters={**state.counters, key: count + 1}), made
-
-
-def _all_objects(state: CloudState) -> tuple[Mapping[str, object], ...]:
-    return (state.vpcs, state.subnets, state.internet_gateways, state.security_groups, state.enis, state.instances)
 
 
 def request_digest(params: Params) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 from builders_cloud import a_cloud, associated, eni_mac, with_eni, with_node, with_subnet, with_vpc
 from fabric_world import World, udp_frame
 
+from labnet.ec2 import limits
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
 from labnet.fabric import tables
 from labnet.fabric.gateway import INTERNET_ADDRESSES, internet_port
 from labnet.model.netstate import Addr, Route
@@ -55,6 +59,29 @@ def test_a_private_address_is_seen_as_its_public_one_and_reached_by_it(public: W
 def test_an_address_without_a_public_one_gets_nowhere(public: World) -> None:
     assert public.ping(public.node("node3"), "8.8.8.8", silence=True) is None
     assert public.dropped(tables.DROP_IGW_UNMAPPED, igw(public)) == 1
+
+
+def test_packets_follow_an_elastic_ip_through_the_api(public: World) -> None:
+    def call(name: str, **params: object) -> dict[str, Any]:
+        state, answer = execute(public.cloud, name, params, Context(0.0, limits.load()))
+        public.go(state)
+        return answer
+
+    made = call("AllocateAddress")
+    node3 = public.node("node3")
+    association = call("AssociateAddress", AllocationId=made["AllocationId"], NetworkInterfaceId="eni-node3-0")["AssociationId"]
+    server = udp_seen(public, internet(public), 53, "8.8.8.8")
+    public.socket(node3, socket.SOCK_DGRAM).sendto(b"q", ("8.8.8.8", 53))
+    assert server.recvfrom(100)[1][0] == made["PublicIp"]
+    assert public.ping(internet(public), made["PublicIp"])
+    public.go(with_node(public.cloud, "node4", "10.10.0.40"))
+    call("AssociateAddress", AllocationId=made["AllocationId"], NetworkInterfaceId="eni-node4-0", AllowReassociation=True)
+    assert public.ping(public.node("node4"), "8.8.8.8")
+    assert public.ping(node3, "8.8.8.8", silence=True) is None
+    (address,) = public.cloud.addresses.values()
+    assert address.association is not None and address.association.id != association
+    call("DisassociateAddress", AssociationId=address.association.id)
+    assert public.ping(public.node("node4"), "8.8.8.8", silence=True) is None
 
 
 def test_a_public_address_that_nobody_has_is_silence(public: World) -> None:

@@ -58,3 +58,16 @@ def test_names_of_other_namespaces_are_out_of_sight(netns: str, tmp_path: Path) 
     run(netns, view, "for each in /run/netns/*; do [ ! -e \"$each\" ] || ! grep -q \" $each \" /proc/self/mountinfo || exit 1; done")
     assert Path(f"/run/netns/{netns}").exists()
     assert subprocess.run(["ip", "netns", "exec", netns, "true"], check=False, timeout=10).returncode == 0
+
+
+def test_two_things_that_the_machine_lacks_in_one_folder_are_both_there(netns: str, tmp_path: Path) -> None:
+    """A machine on which iptables never ran has neither `/run/aws-node` nor `/run/xtables.lock`: one must not hide the other."""
+    scratch, folder, file = tmp_path / "view", tmp_path / "folder", tmp_path / "file"
+    for each in (scratch, folder):
+        each.mkdir()
+    (folder / "x").write_text("in the folder\n")
+    file.write_text("the file\n")
+    name = f"/run/{netns}"
+    view = views.View("node1", ((f"{name}-folder", str(folder)), (f"{name}-file", str(file))), str(scratch))
+    assert run(netns, view, f"cat {name}-folder/x {name}-file") == "in the folder\nthe file\n"
+    assert not Path(f"{name}-folder").exists() and not Path(f"{name}-file").exists()

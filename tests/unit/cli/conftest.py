@@ -106,6 +106,12 @@ class FakeBackend(LabBackend):
             raise ScenarioProblems([Problem(Place("bad.yaml", 3), "nods", "unknown key 'nods'", "did you mean nodes?")])
         return Scenario("eks", nodes=(NodeSpec("node1", "t3.nano", "a"),), pods=(PodSpec("pod1"),), source=source)
 
+    def up_again(self, source: str, overrides: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> dict[str, Any] | None:
+        if source != "running.yaml":
+            return None
+        self._note("up_again", source, tuple(overrides), run_dir, lab, timeout_s)
+        return STATUS
+
     def up(self, scenario: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> dict[str, Any]:
         self._note("up", scenario.name, run_dir, lab, timeout_s)
         for step in (Step("nodes", "starting nodes", 1, 2), Step("nodes", "starting nodes", 2, 2), Step("wait", "waiting for pods")):

@@ -26,7 +26,7 @@ def test_every_verb_of_the_table_is_there_and_says_the_same_as_the_table() -> No
 
 
 def test_the_verbs_of_the_contract_are_all_there() -> None:
-    wanted = "up down ls status exec trace plan validate schema scenarios check repair doctor events env version completion"
+    wanted = "up down ls status exec ec2 fault trace plan validate schema scenarios check repair doctor events env version completion"
     assert set(VERBS) == set(wanted.split())
 
 
@@ -196,6 +196,8 @@ def test_completion_knows_verbs_and_scenarios() -> None:
 
     assert complete("sta") == ["status"]
     assert complete("up", "eks-2") == ["eks-2node"]
+    assert complete("fault", "cl") == ["clear"]
+    assert complete("fault", "deny", "attachnet") == ["AttachNetworkInterface"]
 
 
 def test_the_main_module_is_what_the_entry_point_names() -> None:

@@ -21,6 +21,13 @@ def test_up_says_what_it_did_on_stderr_and_nothing_on_stdout(run, backend) -> No
     assert ("up", "eks", Path("/run/labnet"), None, 120.0) in backend.asked
 
 
+def test_up_on_a_running_lab_reads_no_scenario(run, backend) -> None:
+    result = run("up", "running.yaml", "--name", "eks", "--set", "seed=7")
+    assert result.code == 0
+    assert [call[0] for call in backend.asked if call[0] in ("load", "up", "up_again")] == ["up_again"]
+    assert next(call for call in backend.asked if call[0] == "up_again")[:3] == ("up_again", "running.yaml", ("seed=7",))
+
+
 def test_up_off_a_terminal_prints_a_stage_once(run) -> None:
     lines = run("up", "eks-2node").err.splitlines()
     assert lines[:2] == ["starting nodes 2/2", "waiting for pods"]

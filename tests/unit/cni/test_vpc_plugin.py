@@ -128,15 +128,16 @@ def test_no_free_address_and_no_daemon_in_the_published_words(node):
 def test_a_wiring_that_fails_gives_the_address_back_and_leaves_nothing(node, monkeypatch):
     before = node.texts()
 
-    def refuse(parts):
+    def refuse(batches):
         raise KernelError("apply", NODE, "link eth0", 12)
 
-    monkeypatch.setattr(node.slices, "set", refuse)
+    monkeypatch.setattr(node.kernel, "apply", refuse)
     code, message = said(node.call("ADD"))
     assert code == 999
     assert message.startswith("add command: failed to setup network: apply in lab-node1: link eth0")
     assert [getattr(call, "reason", "") for call in node.ipamd.calls] == ["", "SetupNSFailed"]
     assert node.texts() == before
+    assert not node.plugin.holds("lab-pod-b")
 
 
 def test_a_namespace_that_cannot_be_opened(node):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from labnet.ec2.imds import InProcessImds
 from labnet.ec2.service import Ec2Service, restore
 from labnet.errors import Ec2Error, ImdsError, KernelError
 from labnet.lab.store import MemoryStore
-from labnet.model.cloud import CloudState
+from labnet.model.cloud import SHELVES, CloudState
 from labnet.ports import Ec2Api, Imds
 from labnet.sim.clock import LabClock
 
@@ -122,6 +123,51 @@ def busy(service: Ec2Service, subnet: str) -> None:
     service.call("up", "DeleteNetworkInterface", {"NetworkInterfaceId": gone})
     gateway = service.call("up", "CreateInternetGateway", {})["InternetGateway"]["InternetGatewayId"]
     service.call("up", "CreateTags", {"Resources": [gateway], "Tags": [{"Key": "a", "Value": "b"}]})
+
+
+def vpc_objects(service: Ec2Service, subnet: str) -> None:
+    """One object of every kind that a VPC has beside subnets and ENIs, Elastic IPs with and without a place."""
+    vpc = service.state.subnets[subnet].vpc_id
+    gateway = next(iter(service.state.internet_gateways))
+    service.call("up", "AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": vpc})
+    table = service.call("up", "CreateRouteTable", {"VpcId": vpc, "ClientToken": "t"})["RouteTable"]["RouteTableId"]
+    service.call("up", "CreateRoute", {"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway})
+    service.call("up", "AssociateRouteTable", {"RouteTableId": table, "SubnetId": subnet})
+    service.call("up", "AssociateVpcCidrBlock", {"VpcId": vpc, "CidrBlock": "100.64.0.0/16"})
+    one, _, natted = (service.call("up", "AllocateAddress", {})["AllocationId"] for _ in range(3))
+    service.call("up", "AssociateAddress", {"AllocationId": one, "NetworkInterfaceId": next(iter(service.state.enis))})
+    service.call("up", "CreateNatGateway", {"SubnetId": subnet, "AllocationId": natted})
+    acl = service.call("up", "CreateNetworkAcl", {"VpcId": vpc})["NetworkAcl"]["NetworkAclId"]
+    entry = {"NetworkAclId": acl, "RuleNumber": 100, "Protocol": "6", "RuleAction": "deny", "Egress": True, "CidrBlock": "10.0.0.0/8"}
+    service.call("up", "CreateNetworkAclEntry", {**entry, "PortRange": {"From": 1, "To": 2}})
+    peer = service.call("up", "CreateVpc", {"CidrBlock": "10.20.0.0/16"})["Vpc"]["VpcId"]
+    service.call("up", "CreateVpcPeeringConnection", {"VpcId": vpc, "PeerVpcId": peer})
+    params = {"SubnetId": subnet, "Cidr": "10.10.0.128/28", "ReservationType": "explicit"}
+    service.call("up", "CreateSubnetCidrReservation", params)
+
+
+def test_every_shelf_is_restored() -> None:
+    service, kernel, subnet = place()
+    busy(service, subnet)
+    vpc_objects(service, subnet)
+    again = restore(kernel.store, CloudState(lab="t", seed=7))
+    assert again == service.state
+    assert all(getattr(again, shelf) for shelf in SHELVES), "a kind of object that the test does not make"
+    other = Ec2Service(again, limits.load(), LabClock(1_700_000_000.0))
+    assert other.call("up", "AllocateAddress", {}) == service.call("up", "AllocateAddress", {})
+
+
+def test_ids_are_new_even_where_the_counters_are_lost() -> None:
+    service, kernel, subnet = place()
+    busy(service, subnet)
+    vpc_objects(service, subnet)
+    forgetful = Ec2Service(replace(restore(kernel.store, CloudState(lab="t", seed=7)), counters={}), limits.load(), LabClock(0.0))
+    before = forgetful.state
+    for _ in range(2):
+        forgetful.call("up", "CreateNatGateway", {"SubnetId": subnet, "ConnectivityType": "private"})
+        forgetful.call("up", "AllocateAddress", {})
+        forgetful.call("up", "CreateRouteTable", {"VpcId": before.subnets[subnet].vpc_id})
+    assert len(forgetful.state.nat_gateways) == 3 and len(forgetful.state.addresses) == 5 and len(forgetful.state.route_tables) == 5
 
 
 def test_restored_it_is_the_same_state_and_goes_on_the_same() -> None:

@@ -124,7 +124,7 @@ def test_a_fault_of_ours_is_an_internal_error_and_in_the_log(running: Running, m
     def fails(*_words: object) -> None:
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr(running.service, "call", fails)
+    monkeypatch.setattr(running.service, "acall", fails)
     with pytest.raises(ClientError) as caught:
         running.client().describe_vpcs()
     assert caught.value.response["Error"]["Code"] == "InternalError"

@@ -148,3 +148,14 @@ def test_repair_adds_and_mends_but_removes_nothing() -> None:
     want = (Rule(2), Route("10.0.0.0/8", "b", scope="link"))
     assert kinds(missing(have, want)) == [("replace", "route"), ("add", "rule")]
     assert surplus(have, want) == (Rule(1),)
+
+
+def test_what_is_lost_takes_more_along() -> None:
+    """The primary address goes, its secondary with it, so the link is bare, its routes are gone and with them the gateway's."""
+    link, up = Link("eth0", peer=VethPeer("other", "far")), LinkUp("eth0")
+    primary, secondary = Addr("eth0", "10.0.0.1", 16), Addr("eth0", "10.0.0.2", 16)
+    near, far = Route("10.8.0.0/16", "eth0", scope="link"), Route("default", via="10.8.0.1")
+    changes = diff((link, up, primary, secondary, near, far), (link, up, secondary, near, far))
+    assert [(change.op, change.object) for change in changes] == [
+        ("remove", far), ("remove", near), ("remove", primary), ("remove", secondary), ("add", secondary), ("add", near), ("add", far),
+    ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import pytest
 
 from labnet.errors import KernelError
 from labnet.kernel.fake import FakeKernel
 from labnet.kernel.slices import SliceBook
-from labnet.model.netstate import Addr, Change, Link, LinkUp, Neigh, Route, Rule, Slice, Sysctl, VethPeer
+from labnet.model.netstate import Addr, Batch, Change, Link, LinkUp, Neigh, Route, Rule, Slice, Sysctl, VethPeer
 
 HOST = Slice(
     "cni:a",
@@ -125,3 +128,52 @@ def test_a_dropped_namespace_is_forgotten(kernel: FakeKernel) -> None:
     assert book.slices("pod") == {}
     assert book.namespaces() == ("node",)
     assert [change.object.kind for _name, change in book.drift("node")] == ["link", "link-up", "route"]
+
+
+def test_set_soon_does_in_one_go_what_a_turn_asks_for(kernel: FakeKernel) -> None:
+    submitted: list[int] = []
+    whole = kernel.submit
+
+    def count(jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
+        submitted.append(len(jobs))
+        return whole(jobs)
+
+    kernel.submit = count  # type: ignore[method-assign]
+    book = SliceBook(kernel)
+
+    async def both() -> None:
+        first, second = book.set_soon([("node", HOST), ("pod", POD)]), book.set_soon([("node", Slice("os", (Rule(600),)))])
+        assert book.claimed("node", "cni:a") == HOST and book.claimed("node", "os") is not None, "claims stand at once"
+        assert not kernel.links("pod") - {"lo"}
+        await asyncio.gather(first, second)
+
+    asyncio.run(both())
+    assert submitted == [2]
+    assert book.drift("node") == book.drift("pod") == ()
+
+
+def test_a_failure_in_the_background_takes_its_own_claims_back_and_no_others(kernel: FakeKernel) -> None:
+    book = SliceBook(kernel)
+
+    async def both() -> list[object]:
+        broken = Slice("cni:b", (Route("10.0.0.2/32", "nowhere", scope="link"),))
+        return await asyncio.gather(
+            book.set_soon([("node", HOST), ("pod", POD)]), book.set_soon([("node", broken)]), return_exceptions=True
+        )
+
+    done, failed = asyncio.run(both())
+    assert done is None and isinstance(failed, KernelError)
+    assert book.claimed("node", "cni:b") is None and book.claimed("node", "cni:a") == HOST
+    assert book.drift("node") == ()
+
+
+def test_set_waits_for_what_is_under_way_in_its_namespace(kernel: FakeKernel) -> None:
+    book = SliceBook(kernel)
+
+    async def one_after_the_other() -> None:
+        soon = book.set_soon([("node", HOST), ("pod", POD)])
+        book.set([("pod", Slice("cni:a")), ("node", Slice("cni:a"))])
+        await soon
+
+    asyncio.run(one_after_the_other())
+    assert kernel.links("node") == {"lo"} and book.namespaces() == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,3 +51,24 @@ def test_what_was_written_survives_without_a_close(tmp_path: Path) -> None:
     assert list(second.load("eni")) == ["a", "z"]
     first.close()
     second.close()
+
+
+def test_what_one_turn_writes_is_one_transaction(tmp_path: Path) -> None:
+    turn: list[Callable[[], None]] = []
+    first = SqliteStore(tmp_path / "lab.sqlite", turn.append)
+    other = SqliteStore(tmp_path / "lab.sqlite")
+    first.put("eni", "a", {"n": 1})
+    first.append("events", {"n": 2})
+    first.put("eni", "b", {})
+    first.remove("eni", "b")
+    assert len(turn) == 1 and other.load("eni") == {}, "nobody else sees half a turn"
+    turn.pop()()
+    assert other.load("eni") == {"a": {"n": 1}} and other.read("events") == [{"n": 2}]
+    first.put("eni", "c", {})
+    assert list(first.load("eni")) == ["a", "c"], "whoever reads sees it at once"
+    assert list(other.load("eni")) == ["a", "c"]
+    first.append("events", {"n": 3})
+    first.flush()
+    assert len(other.read("events")) == 2, "a flush does not wait for the turn"
+    first.close()
+    other.close()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from labnet.errors import ScenarioError
-from labnet.lab import scenario_file, scenario_schema
+from labnet.lab import scenario_file, scenario_schema, scenario_source
 from labnet.model.scenario import Ec2Check, KernelCheck, PacketCheck
 
 MINIMAL = "apiVersion: labnet/v1\nkind: Lab\nmetadata: {name: tiny}\nvpc: {cidr: 10.0.0.0/16}\n"
@@ -54,7 +54,7 @@ def test_what_is_not_there(source: str, message: str, hint: str) -> None:
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe4\n")
-    (tmp_path / "big.yaml").write_bytes(b"#" * (scenario_file.MAX_BYTES + 1))
+    (tmp_path / "big.yaml").write_bytes(b"#" * (scenario_source.MAX_BYTES + 1))
     for name, message in (("latin.yaml", "UTF-8"), ("big.yaml", "larger than"), (".", "cannot be read")):
         with pytest.raises(ScenarioError, match=message):
             scenario_file.load(str(tmp_path / name) + ("/" if name == "." else ""))

@@ -28,6 +28,9 @@ TWO_PODS = NODE + "pods: [{name: p1, node: n1}, {name: p2, node: n1}]\n"
         ("vpc: {cidr: 10.0.0.0/16, cidrs: [10.1.0.0/16]}", "vpc.cidrs", "beside 'cidr'", ""),
         ("vpc: {cidr: 10.0.0.0/16, name: A_b}", "vpc.name", "no name for a VPC", ""),
         ("vpcs: []", "", "there is no VPC", "vpc:"),
+        ("vpcs: [" + ", ".join(f"{{name: v{n}, cidr: 10.{n}.0.0/16}}" for n in range(6)) + "]", "vpcs", "6 VPCs", "several labs"),
+        ("vpc: {cidrs: [10.1.0.0/16, 192.168.0.0/16]}", "vpc.cidrs[1]", "cannot stand beside 10.1.0.0/16", "100.64.0.0/10"),
+        ("vpc: {cidrs: [" + ", ".join(f"10.{n}.0.0/16" for n in range(6, 12)) + "]}", "vpc", "has 6 blocks", ""),
         ("vpcs: [{cidr: 10.0.0.0/16, name: x}, {cidr: 10.1.0.0/16}]", "vpcs[1]", "has no name", ""),
         ("vpcs: [{cidr: 10.0.0.0/16, name: x}, {cidr: 10.1.0.0/16, name: x}]", "vpcs[1].name", "a second VPC named 'x'", "another name"),
         ("vpc: {cidr: 10.0.0.0/16, subnets: [{name: a, cidr: 10.0.0.0/15}]}", "vpc.subnets[0].cidr", "size", ""),
@@ -45,6 +48,10 @@ TWO_PODS = NODE + "pods: [{name: p1, node: n1}, {name: p2, node: n1}]\n"
         (
             "vpc: {cidr: 10.0.0.0/16, subnets: [{name: a, cidr: 10.0.0.0/24, availabilityZone: us-west-2}]}",
             "vpc.subnets[0].availabilityZone", "no availability zone", "us-west-2a",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, subnets: [{name: a, cidr: 10.0.0.0/24, availabilityZone: us-west-2e}]}",
+            "vpc.subnets[0].availabilityZone", "no zone us-west-2e", "us-west-2d",
         ),
         (
             "vpc: {cidr: 10.0.0.0/16, subnets: [{name: a, cidr: 10.0.0.0/24}, {name: b, cidr: 10.0.1.0/24, availabilityZone: eu-west-1a}]}",

@@ -1,0 +1,105 @@
+"""`labnet fault`: EC2 calls that fail or are denied on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from labnet.cli.groups import SubVerbs
+from labnet.cli.output import Table, counted, data, print_document, say
+from labnet.cli.render_ec2 import fault_tables, fault_text
+from labnet.cli.session import FORMATS, Session, complete_actions, duration, pass_session, session_options
+
+
+def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else duration(context, parameter, value)
+
+
+@click.group("fault", cls=SubVerbs, short_help="Make EC2 calls fail or be denied, on purpose.")
+@session_options()
+def fault_verb() -> None:
+    """Make calls of a lab's EC2 API fail, or deny them, to see what ipamd and one's own programs do then."""
+
+
+@fault_verb.command("api", short_help="Make calls of an action fail.")
+@click.argument("action", shell_complete=complete_actions)
+@click.option("--code", required=True, metavar="CODE", help="The error code: RequestLimitExceeded, InsufficientCidrBlocks, …")
+@click.option("--message", metavar="TEXT", help="The text; without it what EC2 says with that code.")
+@click.option("--status", type=click.IntRange(400, 599), help="The HTTP status; without it EC2's own.")
+@click.option("--times", type=click.IntRange(1), metavar="N", help="Only the first N calls.")
+@click.option("--rate", type=float, metavar="SHARE", help="Only that share of the calls, such as 0.3, by a seeded chance.")
+@click.option("--for", "for_s", metavar="TIME", callback=_duration, help="Only for so long: 60s, 2m.")
+@click.option("--node", metavar="NODE", help="Only calls of this node's ipamd.")
+@session_options(*FORMATS)
+@pass_session
+def api_verb(
+    session: Session, action: str, code: str, message: str | None, status: int | None, times: int | None, rate: float | None,
+    for_s: float | None, node: str | None,
+) -> int:
+    """Make calls of ACTION fail with CODE; * in ACTION stands for any letters. --times, --rate and --for hold together.
+
+    AWS SDKs, and so ipamd, try throttled calls and server faults (5xx) three times before anybody hears of it.
+    """
+    args = {
+        "action": action, "code": code, "message": message, "status": status, "times": times, "rate": rate, "for": for_s, "node": node,
+    }
+    return _made(session, "fault-api", args)
+
+
+@fault_verb.command("deny", short_help="Deny an action, as IAM does.")
+@click.argument("action", shell_complete=complete_actions)
+@click.option("--node", metavar="NODE", help="Only to this node's ipamd.")
+@session_options(*FORMATS)
+@pass_session
+def deny_verb(session: Session, action: str, node: str | None) -> int:
+    """Answer calls of ACTION with UnauthorizedOperation, as if an IAM policy denied it; * in ACTION stands for any letters."""
+    return _made(session, "fault-deny", {"action": action, "node": node})
+
+
+def _made(session: Session, verb: str, args: Mapping[str, Any]) -> int:
+    output = session.format(*FORMATS)
+    fault = session.backend.call(session.run_dir, session.the_lab(), verb, args)
+    if session.output is not None:
+        print_document(fault, output, lambda _wide: fault_tables([fault]), lambda: [fault["id"]])
+    else:
+        say(f"{fault['id']}: {fault_text(fault)}; 'labnet fault clear {fault['id']}' takes it back")
+    return 0
+
+
+@fault_verb.command("list", short_help="List faults and denials.")
+@session_options(*FORMATS)
+@pass_session
+def list_verb(session: Session) -> int:
+    """List faults and denials with how often each one struck."""
+    output = session.format(*FORMATS)
+    result = session.backend.call(session.run_dir, session.the_lab(), "fault-list", {})
+    tables: list[Table] = fault_tables(result["faults"])
+    print_document(result, output, lambda _wide: tables, lambda: [item["id"] for item in result["faults"]])
+    if not result["faults"] and output in ("table", "wide"):
+        say("no fault is set")
+    return 0
+
+
+@fault_verb.command("clear", short_help="Take faults and denials back.")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "every", is_flag=True, help="All of them.")
+@session_options("table", "name", "json", "yaml")
+@pass_session
+def clear_verb(session: Session, ids: tuple[str, ...], every: bool) -> int:
+    """Take faults and denials back, by the ids that `labnet fault list` shows, or all."""
+    output = session.format("table", "name", "json", "yaml")
+    if every and ids:
+        raise click.UsageError("--all stands beside ids", click.get_current_context())
+    if not every and not ids:
+        raise click.UsageError("which fault? give its id, or --all", click.get_current_context())
+    result = session.backend.call(session.run_dir, session.the_lab(), "fault-clear", {"ids": list(ids), "all": every})
+    if output == "table":
+        say(f"{counted(len(result['cleared']), 'fault')} taken back" + (f": {', '.join(result['cleared'])}" if result["cleared"] else ""))
+    elif output == "name":
+        for one in result["cleared"]:
+            data(one)
+    else:
+        print_document(result, output)
+    return 0

@@ -1,0 +1,68 @@
+"""How a lab's EC2 API behaves in time: throttling, latency, delays, faults and denials, as frozen values (pure).
+
+What a scenario's `ec2:` says, what the command line sets, and what `ec2.behaviour` acts on are the same values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Throttling = Literal["off", "aws"]
+_DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
+
+
+def seconds_of(text: str) -> float:
+    """A length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds. Errors: ValueError."""
+    found = _DURATION_RE.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        raise ValueError(f"{text!r} is no duration; say 90s, 2m or 1h30m")
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a call takes: half of all no longer than `p50_s`, 95 of 100 no longer than `p95_s`; equal = always that long."""
+
+    p50_s: float
+    p95_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSpec:
+    """Calls that fail on purpose: which (`action` may hold ``*``; `node` = only that node's ipamd), with what, and how often.
+
+    `times` = the first so many calls that match, `rate` = that share of them by chance, `for_s` = so long from when it was set;
+    None = no such limit, and all that are given hold together. `status` None and `message` empty = what EC2 says with that code.
+    """
+
+    action: str
+    code: str
+    message: str = ""
+    status: int | None = None
+    times: int | None = None
+    rate: float | None = None
+    for_s: float | None = None
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DenySpec:
+    """An action that nobody may call, or one node's ipamd may not, as if its IAM policy lacked it."""
+
+    action: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2Spec:
+    """A scenario's `ec2:`. `latency` maps actions (``*`` is taken) to times; the most exact name counts."""
+
+    throttling: Throttling = "off"
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+    imds_delay_s: float = 0.0
+    faults: tuple[FaultSpec, ...] = ()
+    deny: tuple[DenySpec, ...] = ()

@@ -1,0 +1,38 @@
+"""What a scenario's VPC becomes in EC2: public subnets use a route table with the way out, others the main one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from labnet.ec2 import limits
+from labnet.ec2.service import Ec2Service
+from labnet.lab.cloud_setup import make_vpcs
+from labnet.model.cloud import CloudState
+from labnet.model.scenario import Scenario, SubnetSpec, VpcSpec
+from labnet.sim.clock import LabClock
+
+
+def made(gateway: bool, *public: bool) -> tuple[Ec2Service, list[str]]:
+    subnets = tuple(
+        SubnetSpec(f"s{n}", f"10.10.{n}.0/24", "us-west-2a", map_public_ip_on_launch=flag) for n, flag in enumerate(public)
+    )
+    scenario = Scenario(name="x", vpcs=(VpcSpec("vpc", ("10.10.0.0/16",), subnets, internet_gateway=gateway),))
+    service = Ec2Service(CloudState(lab="x"), limits.load(), LabClock(0.0))
+    ids = asyncio.run(make_vpcs(service.client("labnet"), scenario))
+    return service, [ids.subnets[f"s{n}"] for n in range(len(public))]
+
+
+def test_public_subnets_have_the_default_route() -> None:
+    service, (one, two, private) = made(True, True, True, False)
+    main, public = service.call("x", "DescribeRouteTables", {})["RouteTables"]
+    assert [it.get("SubnetId") for it in public["Associations"]] == [one, two] and main["Associations"][0]["Main"]
+    (gateway,) = service.state.internet_gateways
+    assert [(it["DestinationCidrBlock"], it["GatewayId"], it["State"]) for it in public["Routes"]] == [
+        ("10.10.0.0/16", "local", "active"), ("0.0.0.0/0", gateway, "active")
+    ]
+    assert [it["GatewayId"] for it in main["Routes"]] == ["local"] and private in service.state.subnets
+
+
+def test_no_table_where_nothing_is_public() -> None:
+    for service, _ in (made(True, False), made(False, True)):
+        assert len(service.state.route_tables) == 1
