@@ -243,7 +243,7 @@ async def _serve(port: int) -> None:
     clock = LabClock()
     clock.go_real()
     with tempfile.TemporaryDirectory(prefix="lnb", dir=SHM if SHM.is_dir() else None) as place:
-        store = SqliteStore(Path(place) / "store.db")
+        store = SqliteStore(Path(place) / "store.db", asyncio.get_running_loop().call_soon)
         service = Ec2Service(CloudState(lab="bench", region=REGION), limits.load(), clock, store)
         listener = socket.create_server(("127.0.0.1", port))
         server = Ec2Server(service, {KEY: SECRET}, lambda text: print(text, file=sys.stderr))

@@ -8,10 +8,11 @@ Before that `behaviour` may refuse it or make it wait.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from labnet.ec2 import moments
 from labnet.ec2.behaviour import Behaviour, Verdict
@@ -129,7 +130,8 @@ class Ec2Service:
     def _note(self, caller: str, action: str, params: Mapping[str, Any], start_s: float, result: str, verdict: Verdict) -> None:
         if self._store is None:
             return
-        digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        said = msgspec.json.encode(params, enc_hook=str, order="sorted")
+        digest = hashlib.sha256(said).hexdigest()[:12]
         record: dict[str, Any] = {"time": start_s, "caller": caller, "action": action, "result": result, "digest": digest}
         record["latency"] = round(self._clock.now_s() - start_s, 6)
         if verdict.tokens is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from labnet.errors import LabnetError
@@ -18,6 +19,17 @@ from labnet.errors import LabnetError
 VERSION = 1
 T = TypeVar("T")
 _PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layout:
+    """`tag` is the member `kind`, if any; `read` gives the values of the fields in order."""
+
+    tag: dict[str, str]
+    names: tuple[str, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    flat: bool
+    """Nothing but texts and numbers in a value that cannot change: an ENI has fifty such addresses, and is written at each change."""
 
 
 class CodecError(LabnetError):
@@ -29,12 +41,16 @@ def to_document(value: Any) -> Any:
     cls = type(value)
     if cls in _PLAIN:  # most values: a document is written for each thing that an API call changes
         return value
-    if dataclasses.is_dataclass(cls):
-        tag, names = _layout(cls)
-        document: dict[str, Any] = {} if tag is None else {"kind": tag}
-        for name in names:
-            item = getattr(value, name)
-            document[name] = item if type(item) in _PLAIN else to_document(item)
+    if cls is tuple or cls is list:
+        return [item if type(item) in _PLAIN else to_document(item) for item in value]
+    layout = _layout(cast(Hashable, cls))
+    if layout is not None:
+        if layout.flat:
+            return _flat(value)
+        document = {**layout.tag, **dict(zip(layout.names, layout.read(value), strict=True))}
+        for name, item in document.items():
+            if type(item) not in _PLAIN:
+                document[name] = to_document(item)
         return document
     if isinstance(value, Mapping):
         return {str(key): to_document(item) for key, item in value.items()}
@@ -42,9 +58,9 @@ def to_document(value: Any) -> Any:
         return sorted((to_document(item) for item in value), key=str)
     if isinstance(value, tuple | list):
         return [to_document(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
+    if isinstance(value, str | int | float | bool):
         return value
-    raise CodecError(f"{type(value).__name__} is no model value")
+    raise CodecError(f"{cls.__name__} is no model value")
 
 
 def from_document(document: Any, kind: Any) -> Any:
@@ -69,9 +85,26 @@ def _has_own_kind(cls: type) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _layout(cls: type) -> tuple[str | None, tuple[str, ...]]:
-    """What a class's documents say in `kind`, None for nothing, and the names of its fields."""
-    return None if _has_own_kind(cls) else _tag(cls), tuple(field.name for field in _fields(cls))
+def _layout(cls: Hashable) -> _Layout | None:
+    """How documents of a dataclass look; None for any other class."""
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        return None
+    names = tuple(field.name for field in _fields(cls))
+    read: Callable[[Any], tuple[Any, ...]] = attrgetter(*names) if len(names) > 1 else lambda one: tuple(getattr(one, name) for name in names)
+    flat = cls.__hash__ is not None and all(_is_plain(_hints(cls)[name]) for name in names)
+    return _Layout({} if _has_own_kind(cls) else {"kind": _tag(cls)}, names, read, flat)
+
+
+def _is_plain(hint: Any) -> bool:
+    return hint in _PLAIN or (isinstance(hint, types.UnionType) and all(part in _PLAIN for part in get_args(hint)))
+
+
+@lru_cache(maxsize=8192)
+def _flat(value: Hashable) -> dict[str, Any]:
+    """The document of a flat value: read it, never change it."""
+    layout = _layout(type(value))
+    assert layout is not None, "only dataclasses are flat"
+    return {**layout.tag, **dict(zip(layout.names, layout.read(value), strict=True))}
 
 
 @lru_cache(maxsize=256)

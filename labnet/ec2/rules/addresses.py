@@ -12,7 +12,7 @@ from labnet.ec2.rules.pool import (
     choose_prefixes,
     give_back,
     give_back_public,
-    take,
+    taken_with,
 )
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid
 from labnet.errors import Ec2Error
@@ -45,9 +45,9 @@ def assign(state: CloudState, params: Params, context: Context) -> Result:
         prefixes = [str(one) for one in wanted]
         check_given_prefixes(state, subnet, prefixes)
     if addresses or prefixes:
-        state = take(state, subnet.id, addresses, prefixes)
         grown = replace(eni, addresses=(*eni.addresses, *(PrivateAddress(one) for one in addresses)), prefixes=(*eni.prefixes, *prefixes))
-        state = replace(state, enis={**state.enis, eni.id: grown})
+        taken = taken_with(state, subnet.id, addresses, prefixes)
+        state = replace(state, enis={**state.enis, eni.id: grown}, taken=taken)
     told = wanted if kind == "PrivateIpAddresses" else addresses
     return state, {
         "NetworkInterfaceId": eni.id, "AssignedPrivateIpAddresses": [{"PrivateIpAddress": one} for one in told],

@@ -6,7 +6,7 @@ one, so that a scenario comes out the same every time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -111,7 +111,12 @@ def check_given_prefixes(state: CloudState, subnet: Subnet, prefixes: Sequence[s
 
 def take(state: CloudState, subnet_id: str, addresses: Iterable[str], prefixes: Iterable[str] = ()) -> CloudState:
     """Mark addresses as used."""
-    return replace(state, taken={**state.taken, subnet_id: state.taken.get(subnet_id, frozenset()) | _numbers(addresses, prefixes)})
+    return replace(state, taken=taken_with(state, subnet_id, addresses, prefixes))
+
+
+def taken_with(state: CloudState, subnet_id: str, addresses: Iterable[str], prefixes: Iterable[str] = ()) -> Mapping[str, frozenset[int]]:
+    """`state.taken` with addresses marked as used: for who changes more than that at once."""
+    return {**state.taken, subnet_id: state.taken.get(subnet_id, frozenset()) | _numbers(addresses, prefixes)}
 
 
 def give_back(state: CloudState, subnet_id: str, addresses: Iterable[str], prefixes: Iterable[str] = ()) -> CloudState:
