@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -45,8 +45,7 @@ class Ec2Server:
         self._checker = Checker(keys, service.state.region)
         self._wire: wire.Wire | None = None
         self._loading = asyncio.Lock()
-        self._listening: list[asyncio.Server] = []
-        self.connections: set[Connection] = set()
+        self._listening: dict[socket.socket, tuple[asyncio.Server, set[Connection]]] = {}
         self.tasks: set[asyncio.Future[Any]] = set()
         """Calls that take their time, and what they wait for."""
 
@@ -55,11 +54,29 @@ class Ec2Server:
         loop = asyncio.get_running_loop()
         for listener in listeners:
             listener.setblocking(False)
-            self._listening.append(await loop.create_server(lambda: _Connection(self), sock=listener, backlog=BACKLOG))
+            clients: set[Connection] = set()
+            server = await loop.create_server(partial(_Connection, self, clients), sock=listener, backlog=BACKLOG)
+            self._listening[listener] = server, clients
+
+    async def leave(self, listener: socket.socket) -> None:
+        """Listen no more on one socket, and end the connections that came by it. Unknown is fine."""
+        server, clients = self._listening.pop(listener, (None, set[Connection]()))
+        if server is None:
+            return
+        server.close()
+        for client in tuple(clients):
+            client.abort()
+        await server.wait_closed()
+        await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Every client that is connected."""
+        return tuple(client for _server, clients in self._listening.values() for client in clients)
 
     async def close(self) -> None:
         """Listen no more; what was asked already is answered, if that takes no longer than a moment. Twice is fine."""
-        for server in self._listening:
+        for server, _clients in self._listening.values():
             server.close()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=SHUTDOWN_S)
@@ -67,11 +84,11 @@ class Ec2Server:
             for one in tuple(self.tasks):
                 one.cancel()
             await asyncio.sleep(0)
-        for client in tuple(self.connections):
+        for client in self.connections:
             client.abort()
-        for server in self._listening:
+        for server, _clients in self._listening.values():
             await server.wait_closed()
-        self._listening = []
+        self._listening = {}
         await asyncio.sleep(0)
 
     async def load(self) -> wire.Wire:
@@ -143,8 +160,8 @@ def _date(now_s: int) -> str:
 class _Connection(Connection):
     """One client of the API."""
 
-    def __init__(self, server: Ec2Server) -> None:
-        super().__init__(LIMITS, server.connections)
+    def __init__(self, server: Ec2Server, clients: set[Connection]) -> None:
+        super().__init__(LIMITS, clients)
         self._server = server
 
     def respond(self, request: Request) -> None:

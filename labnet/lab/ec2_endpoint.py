@@ -12,7 +12,6 @@ from typing import Any
 
 from labnet.ec2.http import Ec2Server
 from labnet.ec2.service import Ec2Service
-from labnet.fabric.places import vpc_netns_of
 from labnet.fabric.tables import EC2_API_ADDRESS
 from labnet.lab.credentials import Credentials
 from labnet.ports import Kernel
@@ -31,18 +30,45 @@ class Ec2Endpoint:
     credentials: Credentials
     region: str
     port: int
-    _listeners: list[socket.socket] = field(default_factory=list)
+    _waiting: list[socket.socket] = field(default_factory=list)
+    _inside: dict[str, socket.socket] = field(default_factory=dict)
+    _answers: bool = False
 
     async def answer(self) -> None:
-        """Begin to answer on the open sockets."""
-        listeners, self._listeners = self._listeners, []
-        await self.server.start(listeners)
+        """Begin to answer on the open sockets; from now on at once."""
+        self._answers = True
+        waiting, self._waiting = self._waiting, []
+        await self.server.start(waiting)
+
+    async def open_in(self, vpc_id: str, kernel: Kernel, netns: str) -> None:
+        """Listen in a VPC too. Errors: KernelError, OSError."""
+        inside = kernel.open_socket(netns, socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            _listen(inside, EC2_API_ADDRESS, PORT)
+        except OSError:
+            inside.close()
+            raise
+        self._inside[vpc_id] = inside
+        if self._answers:
+            await self.server.start([inside])
+        else:
+            self._waiting.append(inside)
+
+    async def leave(self, vpc_id: str) -> None:
+        """Listen no more in a VPC. Unknown is fine."""
+        inside = self._inside.pop(vpc_id, None)
+        if inside is None:
+            return
+        if inside in self._waiting:
+            self._waiting.remove(inside)
+            inside.close()
+        await self.server.leave(inside)
 
     async def close(self) -> None:
         """Listen no more."""
-        for listener in self._listeners:
+        for listener in self._waiting:
             listener.close()
-        self._listeners = []
+        self._waiting = []
         await self.server.close()
 
     def environment(self, *, inside: bool) -> dict[str, Any]:
@@ -55,22 +81,16 @@ class Ec2Endpoint:
         return {"env": variables, "unset": list(UNSET)}
 
 
-def open_endpoint(service: Ec2Service, kernel: Kernel, credentials: Credentials, log: Callable[[str], None]) -> Ec2Endpoint:
-    """Listen. Errors: KernelError, OSError."""
+def open_endpoint(service: Ec2Service, credentials: Credentials, log: Callable[[str], None]) -> Ec2Endpoint:
+    """Listen on the machine's loopback. Errors: OSError."""
     outside = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listeners = [outside]
     try:
         _listen(outside, LOOPBACK, 0)
-        for vpc_id in service.state.vpcs:
-            inside = kernel.open_socket(vpc_netns_of(service.state, vpc_id), socket.AF_INET, socket.SOCK_STREAM)
-            listeners.append(inside)
-            _listen(inside, EC2_API_ADDRESS, PORT)
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        outside.close()
         raise
     server = Ec2Server(service, {credentials.access_key_id: credentials.secret_access_key}, log)
-    return Ec2Endpoint(server, credentials, service.state.region, int(outside.getsockname()[1]), listeners)
+    return Ec2Endpoint(server, credentials, service.state.region, int(outside.getsockname()[1]), [outside])
 
 
 def _listen(sock: socket.socket, address: str, port: int) -> None:

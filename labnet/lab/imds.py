@@ -16,17 +16,22 @@ BACKLOG = 256
 PORT = 80
 
 
-async def serve_imds(service: Ec2Service, kernel: Kernel, clock: Clock) -> list[ImdsServer]:
-    """Listen on 169.254.169.254 port 80 in every VPC. Errors: KernelError, OSError."""
-    tokens = TokenBook(os.urandom(16))
-    servers = []
-    for vpc_id in service.state.vpcs:
-        listener = kernel.open_socket(vpc_netns_of(service.state, vpc_id), socket.AF_INET, socket.SOCK_STREAM)
+def new_tokens() -> TokenBook:
+    """The tokens of a lab, which nobody can guess."""
+    return TokenBook(os.urandom(16))
+
+
+async def serve_imds(service: Ec2Service, kernel: Kernel, clock: Clock, tokens: TokenBook, vpc_id: str) -> ImdsServer:
+    """Listen on 169.254.169.254 port 80 in a VPC. Errors: KernelError, OSError."""
+    listener = kernel.open_socket(vpc_netns_of(service.state, vpc_id), socket.AF_INET, socket.SOCK_STREAM)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((IMDS_ADDRESS, PORT))
         listener.listen(BACKLOG)
-        servers.append(await serve(listener, _asker(service, vpc_id), service, tokens, clock))
-    return servers
+        return await serve(listener, _asker(service, vpc_id), service, tokens, clock)
+    except BaseException:
+        listener.close()
+        raise
 
 
 def _asker(service: Ec2Service, vpc_id: str) -> Who:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from labnet.ec2 import limits
-from labnet.ec2.imds_http import ImdsServer
 from labnet.ec2.service import Ec2Service
 from labnet.errors import UsageError
 from labnet.fabric.reconcile import Fabric
@@ -24,9 +23,9 @@ from labnet.lab.ec2_endpoint import Ec2Endpoint, open_endpoint
 from labnet.lab.events import LabEvents
 from labnet.lab.fleet import Fleet
 from labnet.lab.host import Host, NoHost
-from labnet.lab.imds import serve_imds
 from labnet.lab.node import NodeParts
 from labnet.lab.status import Facts, status
+from labnet.lab.vpc_services import VpcServices
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
 from labnet.model import names
@@ -54,7 +53,7 @@ class World:
         self.events = LabEvents(lab, store, clock)
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
-        self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, lambda gone: self.fleet.retire(gone))
+        self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, self._retire)
         state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
         self.ec2.behaviour.configure(scenario.ec2)
@@ -69,7 +68,7 @@ class World:
         self.state = "starting"
         self._ids = CloudIds()
         self._pod_names = _pod_names(scenario)
-        self._imds: list[ImdsServer] = []
+        self._services: VpcServices | None = None
         self.endpoint: Ec2Endpoint | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._api = self.ec2.client("labnet")
@@ -116,8 +115,15 @@ class World:
             return
         if self.kernel.exists(names.internet_netns(self.lab)):
             self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
-        self._imds = await serve_imds(self.ec2, self.kernel, self.clock)
-        self.endpoint = open_endpoint(self.ec2, self.kernel, self.host.credentials(), self.log)
+        self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
+        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self._start)
+        self.ec2.observers.append(self._services.follow)
+        await self._services.begin()
+
+    def _retire(self, gone: Iterable[str]) -> tuple[str, ...]:
+        """Of namespaces that EC2 needs no more, those in which nobody has anything left to end."""
+        left = self.fleet.retire(gone)
+        return self._services.retire(left) if self._services is not None else left
 
     def add_pod(self, pod: PodSpec) -> None:
         """Write a pod into the store; scheduler and kubelet do the rest."""
@@ -203,8 +209,8 @@ class World:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.fleet.stop()
-        for server in self._imds:
-            await server.close()
+        if self._services is not None:
+            await self._services.close()
         if self.endpoint is not None:
             await self.endpoint.close()
         if self.workloads is not None:

@@ -187,3 +187,25 @@ def test_a_pod_cannot_take_the_name_of_an_api_node(api: Api) -> None:
     api.launch("extra")
     done = api.labs.run("up", "-", "--name", api.labs.name, stdin=with_pod("extra"), ok=2)
     assert "extra" in done.stderr
+
+
+def test_a_vpc_through_the_api_has_its_services_and_goes_with_them(labs: Labs) -> None:
+    labs.up("-", stdin=SCENARIO)
+    api, before = Api(labs), labs.namespaces()
+    vpc = api.ec2.create_vpc(
+        CidrBlock="10.20.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": [{"Key": "Name", "Value": "late"}]}]
+    )["Vpc"]["VpcId"]
+    api.subnet = api.ec2.create_subnet(VpcId=vpc, CidrBlock="10.20.0.0/24", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
+    instance = api.launch("far")
+    until(lambda: "far" in api.nodes(), "the node appears")
+    assert labs.run("--lab", labs.name, "exec", "far", "--", sys.executable, "-c", IMDS).stdout.strip() == instance
+    knock = "import socket; print(socket.create_connection(('169.254.169.200', 80), timeout=5).getpeername()[0])"
+    assert labs.run("--lab", labs.name, "exec", "far", "--", sys.executable, "-c", knock).stdout.strip() == "169.254.169.200"
+    api.terminate(instance, "far")
+    api.ec2.delete_subnet(SubnetId=api.subnet)
+    api.ec2.delete_vpc(VpcId=vpc)
+    until(lambda: labs.namespaces() == before, "the VPC's namespace goes: no socket of ours holds it")
+    assert api.nodes() == ["node-1", "node-2"]
+    again = api.ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    api.ec2.delete_vpc(VpcId=again)
+    until(lambda: labs.namespaces() == before, "and again")

@@ -1,0 +1,67 @@
+"""What answers in each VPC, the metadata service and the EC2 API: VPCs come and go while the lab runs, and these with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from labnet.ec2.imds_http import ImdsServer
+from labnet.ec2.service import Ec2Service
+from labnet.fabric.places import vpc_netns_of
+from labnet.lab.ec2_endpoint import Ec2Endpoint
+from labnet.lab.imds import new_tokens, serve_imds
+from labnet.model.cloud import CloudState
+from labnet.ports import Clock, Kernel
+
+Spawn = Callable[[Coroutine[Any, Any, Any], str], None]
+"""Run something for as long as the lab lives; its failure is told and ends nothing else."""
+
+
+class VpcServices:
+    """Follows EC2's VPCs: `follow` hears of every change of its state, `retire` of namespaces that it needs no more."""
+
+    def __init__(self, service: Ec2Service, kernel: Kernel, clock: Clock, endpoint: Ec2Endpoint, spawn: Spawn) -> None:
+        self._service, self._kernel, self._clock, self._endpoint, self._spawn = service, kernel, clock, endpoint, spawn
+        self._tokens = new_tokens()
+        self._imds: dict[str, ImdsServer] = {}
+        self._vpcs: dict[str, str] = {}
+        """Namespace → VPC, for those in which something listens or soon will."""
+
+    async def begin(self) -> None:
+        """Listen in every VPC that is there. Errors: KernelError, OSError."""
+        for vpc_id in self._service.state.vpcs:
+            self._vpcs[vpc_netns_of(self._service.state, vpc_id)] = vpc_id
+            await self._open(vpc_id)
+
+    def follow(self, old: CloudState, new: CloudState) -> None:
+        """A VPC came: listen there."""
+        for vpc_id in new.vpcs.keys() - old.vpcs.keys() if old.vpcs is not new.vpcs else ():
+            self._vpcs[vpc_netns_of(new, vpc_id)] = vpc_id
+            self._spawn(self._open(vpc_id), f"services of {vpc_id}")
+
+    def retire(self, gone: Iterable[str]) -> tuple[str, ...]:
+        """Of namespaces that EC2 needs no more, those in which nothing listens; the others go once nothing does."""
+        names = tuple(gone)
+        for netns in names:
+            if netns in self._vpcs:
+                self._spawn(self._leave(netns, self._vpcs[netns]), f"end of {self._vpcs[netns]}")
+        return tuple(netns for netns in names if netns not in self._vpcs)
+
+    async def close(self) -> None:
+        """Listen nowhere any more."""
+        for server in self._imds.values():
+            await server.close()
+
+    async def _open(self, vpc_id: str) -> None:
+        if vpc_id in self._service.state.vpcs:  # else it went before its turn came
+            self._imds[vpc_id] = await serve_imds(self._service, self._kernel, self._clock, self._tokens, vpc_id)
+            await self._endpoint.open_in(vpc_id, self._kernel, vpc_netns_of(self._service.state, vpc_id))
+
+    async def _leave(self, netns: str, vpc_id: str) -> None:
+        """Sockets hold a namespace: they go first."""
+        server = self._imds.pop(vpc_id, None)
+        if server is not None:
+            await server.close()
+        await self._endpoint.leave(vpc_id)
+        self._vpcs.pop(netns, None)
+        self._kernel.remove_netns([netns])
