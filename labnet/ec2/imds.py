@@ -35,18 +35,48 @@ class InProcessImds:
 
     def __init__(self, service: Ec2Service, instance_id: str) -> None:
         self._service, self._instance_id = service, instance_id
+        self._seen: CloudState | None = None
+        self._root: Tree = {}
 
     async def get(self, path: str) -> str:
         """The text at a path below ``/latest/``. Errors: ImdsError 404."""
-        return metadata(self._service.metadata_state(self._instance_id), self._instance_id, path)
+        state = self._service.metadata_state(self._instance_id)
+        if state is not self._seen:  # a state never changes, and an agent asks it ten things in a row
+            self._seen, self._root = None, _root(state, self._instance_id)
+            self._seen = state
+        return _text_at(self._root, path)
 
 
 def metadata(state: CloudState, instance_id: str, path: str) -> str:
     """The text of one path, a listing where it is a directory. Errors: ImdsError 404."""
+    return _text_at(_root(state, instance_id), path)
+
+
+def _root(state: CloudState, instance_id: str) -> Tree:
+    """What stands below ``/latest/``; each directory is made when somebody looks, once. Errors: ImdsError 404."""
     instance = state.instances.get(instance_id)
     if instance is None or instance.state == "terminated":
         raise ImdsError(404, "Not Found")
-    node: object = _tree(state, instance)
+    return _tree(state, instance)
+
+
+class _Once:
+    """A directory that is made at the first look and stays as it is."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Tree]) -> None:
+        self._make = make
+        self._made: Tree | None = None
+
+    def __call__(self) -> Tree:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+def _text_at(root: Tree, path: str) -> str:
+    node: object = root
     for word in [unquote(part) for part in path.split("/") if part]:  # decoded after the split: %2f is no way into a directory
         if not isinstance(node, Mapping) or word not in node:
             raise ImdsError(404, "Not Found")
@@ -77,7 +107,7 @@ def _carries(eni: Eni, address: str) -> bool:
 
 def _tree(state: CloudState, instance: Instance) -> Tree:
     return {
-        "meta-data": partial(_meta_data, state, instance),
+        "meta-data": _Once(partial(_meta_data, state, instance)),
         "dynamic": {
             "fws": {"instance-monitoring": "disabled"}, "instance-identity": lambda: {"document": _identity(state, instance)},
         },
@@ -97,7 +127,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
         "instance-action": "none", "instance-id": instance.id, "instance-life-cycle": "on-demand", "instance-type": instance.instance_type,
         "local-hostname": dns, "local-ipv4": primary.primary, "mac": primary.mac,
         "metrics": {"vhostmd": '<?xml version="1.0" encoding="UTF-8"?>'},
-        "network": {"interfaces": {"macs": {eni.mac: partial(_interface, state, eni) for eni in enis}}},
+        "network": {"interfaces": {"macs": {eni.mac: _Once(partial(_interface, state, eni)) for eni in enis}}},
         "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region}, "profile": "default-hvm",
     }
     if public is not None:

@@ -150,9 +150,8 @@ class LocalHost:
 
     def spawn_plugin(self, node: str, netns: str) -> Spawn | None:
         """Executable plugins start in the node's namespace and view."""
-        view = views.node_view(self._paths, node)
-
         async def spawn(argv: Sequence[str], environ: Mapping[str, str], stdin: bytes, descriptors: Sequence[int]) -> tuple[int, bytes, str]:
+            view = views.node_view(self._paths, node)  # its folders are made on first use
             return await asyncio.to_thread(views.run, f"{NETNS_DIR}/{netns}", view, argv, environ, stdin, descriptors)
 
         return spawn
