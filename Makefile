@@ -66,6 +66,7 @@ venv: system $(VENV)/.labnet
 $(VENV)/.labnet: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@$(VENV)/bin/python -m compileall -q labnet scenarios  # as an installed package has it: the first `up` need not wait for the compiler
 	@touch $@
 
 dev: venv $(VENV)/.dev

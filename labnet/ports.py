@@ -10,10 +10,10 @@ import socket
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Slice
+from labnet.model.values import frozen
 
 
 class Clock(Protocol):
@@ -77,7 +77,7 @@ class Imds(Protocol):
         """The text at a path below ``/latest/`` (``meta-data/mac``). Errors: ImdsError(404)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteAnswer:
     """The kernel's own routing decision: `error` is an errno (0 = routed)."""
 
@@ -89,7 +89,7 @@ class RouteAnswer:
     error: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramResult:
     """How a program in a namespace ended."""
 

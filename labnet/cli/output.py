@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
+
+from labnet.model.values import frozen
 
 _STYLES = {
     "Running": "green", "running": "green", "ok": "green", "Pending": "yellow", "starting": "yellow", "stopping": "yellow",
@@ -16,7 +17,7 @@ _STYLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """Columns and rows of text; `title` stands above where a document has several tables."""
 

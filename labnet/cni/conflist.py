@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.cni import spec
 from labnet.cni.jsontext import compact
 from labnet.errors import CniError
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conflist:
     """The plugins of one network in the order of ADD; `document` is the whole list as it stands in /etc/cni/net.d."""
 

@@ -8,7 +8,7 @@ which is `up`) is never judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from labnet.ec2 import throttle
 from labnet.ec2.cloud import ACTIONS
@@ -19,11 +19,12 @@ from labnet.ec2.rules.request import Params
 from labnet.ec2.throttle import Levels
 from labnet.errors import Ec2Error, NotFoundError
 from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, Throttling
+from labnet.model.values import frozen
 
 LAB = "labnet"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What becomes of a call: refused at once, or carried out after a while; `tokens` left in its bucket, None = not throttled."""
 

@@ -9,13 +9,14 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from labnet.ec2.latency import chance
 from labnet.ec2.patterns import actions_of, matches
 from labnet.errors import Ec2Error, UsageError
 from labnet.model.behaviour import DenySpec, FaultSpec
+from labnet.model.values import frozen
 
 Origin = Literal["scenario", "added"]
 CODE_RE = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)*")
@@ -48,7 +49,7 @@ WELL_KNOWN: Mapping[str, tuple[int, str]] = {
 """Status and text that EC2 gives with a code; where its text names an object, one without it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """A fault that is set: since when, how many calls it has met, and how many of them it made fail."""
 
@@ -66,7 +67,7 @@ class Fault:
         return "spent" if self.spec.times is not None and self.fired >= self.spec.times else "active"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Denial:
     """A denial that is set, and how many calls it refused."""
 

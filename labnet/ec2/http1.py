@@ -12,9 +12,9 @@ import asyncio
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from labnet.errors import LabnetError
+from labnet.model.values import frozen
 
 READ_BYTES = 65_536
 LINGER_S = 5.0
@@ -40,7 +40,7 @@ class Unreadable(LabnetError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One request: `target` as received, header names in lower case; `keep` says that the connection may go on."""
 
@@ -51,7 +51,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What one connection may cost: bytes, seconds for a whole request and between two, connections of a server."""
 

@@ -28,6 +28,7 @@ from labnet.ec2.imds import TokenBook, metadata
 from labnet.ec2.service import Ec2Service
 from labnet.errors import ImdsError
 from labnet.model.cloud import CloudState
+from labnet.model.values import frozen
 from labnet.ports import Clock
 
 DEFAULT_TTL = 64
@@ -60,7 +61,7 @@ _SIOCOUTQ = 0x5411
 Who = Callable[[str], "str | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """One answer; `hop_limit` is the IP TTL to send it with, None for the usual one."""
 

@@ -16,12 +16,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from labnet.errors import Ec2Error
+from labnet.model.values import frozen
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "ec2"
@@ -38,7 +38,7 @@ _STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Claim:
     """What a request says of its signature."""
 

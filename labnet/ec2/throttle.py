@@ -8,13 +8,13 @@ Buckets are a value: `take` makes new ones. Source: docs/sources.md#ec2-throttli
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.errors import Ec2Error
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limit:
     """What a bucket holds at most, in tokens, and what comes back in a second."""
 
@@ -22,7 +22,7 @@ class Limit:
     refill_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Level:
     """What a bucket held at some time; a bucket that is not known is full."""
 

@@ -6,12 +6,13 @@ Source: docs/sources.md#ipamd-ec2
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from labnet.errors import Ec2Error, ImdsError, IpamError
 from labnet.ipamd.settings import Settings
+from labnet.model.values import frozen
 from labnet.ports import Clock, Ec2Api, Imds
 
 MACS = "meta-data/network/interfaces/macs"
@@ -27,7 +28,7 @@ TAG_TRIES = 5
 AFTER_DETACH_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFacts:
     """What the metadata service says of the instance when the daemon starts."""
 
@@ -40,7 +41,7 @@ class NodeFacts:
     vpc_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttachedEni:
     """An ENI as the metadata service lists it; `addresses` are the secondary ones."""
 

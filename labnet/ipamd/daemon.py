@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply
 from labnet.ipamd.settings import Settings
 from labnet.model.cloud import InstanceType
 from labnet.model.netstate import Backend
+from labnet.model.values import frozen
 from labnet.ports import Clock, Ec2Api, Events, Imds, Slices
 
 HALF_STEP_S = 2.5
@@ -34,7 +34,7 @@ SETUP_TRIES = 6
 StepError = (Ec2Error, ImdsError, IpamError, KernelError)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeIdentity:
     """Which node of which lab."""
 

@@ -7,7 +7,6 @@ step; the next look decides anew. Source: docs/sources.md#ipamd-policy
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError
 from labnet.ipamd.cloud import AttachedEni, NodeCloud, NodeFacts
@@ -15,6 +14,7 @@ from labnet.ipamd.datastore import Assignment, Datastore, EniEntry
 from labnet.ipamd.enis import EniSetup
 from labnet.ipamd.policy import Decrease, FreeEni, Grow, Increase, NewEni, Room, Targets, decide
 from labnet.ipamd.routes import table_of
+from labnet.model.values import frozen
 from labnet.ports import Clock, Events
 
 RECONCILE_INTERVAL_S = 60.0
@@ -25,7 +25,7 @@ LIMIT_EXCEEDED = "PrivateIpAddressLimitExceeded"
 NEVER = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolSettings:
     """How big the pool is and can be: targets, ENIs of the node's first network card, addresses or prefixes per ENI."""
 

@@ -10,7 +10,6 @@ Texts are those of iptables-save. Source: docs/sources.md#ipamd-node
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from labnet.ipamd.settings import Settings
 from labnet.model.addressing import bounds, prefix_length, router_of, to_text
@@ -30,6 +29,7 @@ from labnet.model.netstate import (
     Slice,
     Sysctl,
 )
+from labnet.model.values import frozen
 
 NODE_SLICE = "ipamd"
 MARK_PRIORITY = 1024
@@ -41,7 +41,7 @@ NFT_TABLE = "aws-cni"
 ANYWHERE = "0.0.0.0/0"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EniWiring:
     """What a secondary ENI needs in the kernel: device index ≥ 1, primary address, its subnet's block, the MTU."""
 
@@ -86,7 +86,7 @@ def plan_eni(settings: Settings, wiring: EniWiring) -> Slice:
     return Slice(eni_slice(wiring.eni_id), tuple(objects))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     settings: Settings
     backend: Backend

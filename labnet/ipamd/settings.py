@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from labnet.errors import UsageError
 from labnet.model.addressing import canonical
+from labnet.model.values import frozen
 
 Dialect = Literal["1.6", "1.23"]
 RandomizeSnat = Literal["hashrandom", "prng", "none"]
@@ -85,7 +86,7 @@ ACCEPTED: Mapping[str, frozenset[str]] = {
 """What is taken only with a value that says what labnet does anyway, or that is harmless here."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """What the daemon of a node does. Counts are of addresses, ENIs or /28 prefixes; `max_enis` None = the type's limit."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
+
+from labnet.model.values import frozen
 
 
 class _Package(ModuleType):
@@ -28,7 +29,7 @@ class _Package(ModuleType):
         return getattr(self, name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Codecs:
     """pyroute2's classes for the six kinds of rtnetlink messages."""
 

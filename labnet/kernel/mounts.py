@@ -13,10 +13,10 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from labnet.errors import KernelError
+from labnet.model.values import frozen
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x4000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
@@ -24,7 +24,7 @@ MNT_DETACH = 2
 NETNS_DIR = "/run/netns"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """`binds` are (target, source) pairs of absolute paths; sources exist; `scratch` is an empty folder to mount a tmpfs on."""
 

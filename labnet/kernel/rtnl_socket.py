@@ -12,10 +12,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from labnet.kernel.netns import open_socket
 from labnet.kernel.rtnl_encode import with_sequence
+from labnet.model.values import frozen
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
@@ -36,7 +36,7 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """The kernel's no to one message: errno and, where it said so, its own words."""
 

@@ -21,6 +21,7 @@ from labnet.errors import CniError, KernelError, LabnetError
 from labnet.kube.store import KubeStore, WatchEvent, timestamp
 from labnet.model import names
 from labnet.model.cluster import Document, PodView
+from labnet.model.values import frozen
 from labnet.ports import Clock, Events, Kernel, Slices
 
 BACK_OFF_S = 10.0
@@ -39,7 +40,7 @@ OnGone = Callable[[PodView], None]
 """Stop whatever of a pod's containers runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KubeletSettings:
     """Which node this is; `host_ip` is its internal address."""
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from labnet.model.cluster import HOST_NETWORK_PODS, Document
+from labnet.model.values import frozen
 
 SYSTEM_NAMESPACE = "kube-system"
 UNSCHEDULABLE = "Unschedulable"
@@ -20,7 +21,7 @@ _NOT_READY = "node(s) had untolerated taint {node.kubernetes.io/not-ready: }"
 _NO_MATCH = "node(s) didn't match Pod's node affinity/selector"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placement:
     """Where a pod goes; `node` empty = nowhere, and `message` says why, node by node, as kube-scheduler does."""
 

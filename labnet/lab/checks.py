@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, get_args
 
 from labnet.errors import NotFoundError
 from labnet.model.packet import DropCheck, Path
 from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck
+from labnet.model.values import frozen
 
 Status = Mapping[str, Any]
 PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")
@@ -23,7 +24,7 @@ DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
 PLACES = ("vpc", "igw", "internet")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckResult:
     """One check, done: `expected` and `seen` are texts for people; `detail` may have several lines."""
 

@@ -6,13 +6,14 @@ import json
 import os
 import secrets
 import string
-from dataclasses import dataclass
 from pathlib import Path
+
+from labnet.model.values import frozen
 
 KEY_LETTERS = string.ascii_uppercase + "234567"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """One key pair, in the form of AWS's."""
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from labnet.lab.progress import Progress, progress_of
 from labnet.lab.registry import LabRecord, Registry
 from labnet.model import codec, names
 from labnet.model.scenario import Scenario
+from labnet.model.values import frozen
 
 NETNS_DIR = Path("/run/netns")
 STOP_S = 10.0
@@ -35,7 +36,7 @@ GONE_S = 60.0
 PID_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpOptions:
     """How `up` shall go: `timeout_s` counts the lab's own time; `wait` stays in the foreground until a signal, then takes it down."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.cni.registry import Registry
@@ -26,6 +25,7 @@ from labnet.model import names
 from labnet.model.cluster import PodView
 from labnet.model.netstate import Backend
 from labnet.model.scenario import CniSpec, NodeSpec
+from labnet.model.values import frozen
 from labnet.ports import Clock, Kernel, Slices
 
 Log = Callable[[str], None]
@@ -33,7 +33,7 @@ RESTART_S, MAX_RESTART_S = 10.0, 300.0
 """Between two starts of a container that ends again and again: at first, doubled each time, at most. Source: docs/sources.md#kubelet"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeParts:
     """What every node of a lab shares."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from labnet.model.values import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Progress:
     """One step of `up` or `down`: `done` of `total` (0 = not counted) in a stage."""
 

@@ -11,17 +11,18 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab.paths import LabPaths
+from labnet.model.values import frozen
 
 LabState = Literal["starting", "running", "stopping"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LabRecord:
     """What `lab.json` says. `pid_start` is the process's start time in clock ticks, so that a reused pid is not taken for ours."""
 
@@ -41,7 +42,7 @@ class LabRecord:
         return dict(self.namespaces or {})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LabEntry:
     """A line of `labnet ls`; `state` is running, starting, stopping, or dead when the process has gone."""
 

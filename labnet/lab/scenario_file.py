@@ -7,7 +7,6 @@ The stages: YAML with lines (`scenario_yaml`), `--set` on top, structure (`scena
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -24,11 +23,12 @@ from labnet.lab.scenario_source import built_in_names, built_in_path, read_text
 from labnet.lab.scenario_structure import read_document
 from labnet.model.cloud import InstanceType
 from labnet.model.scenario import Scenario
+from labnet.model.values import frozen
 
 Types = Mapping[str, InstanceType]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuiltIn:
     """A scenario that comes with labnet."""
 

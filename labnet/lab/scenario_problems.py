@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from labnet.errors import ScenarioError
+from labnet.model.values import frozen
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -17,7 +18,7 @@ MAX_SHOWN = 20
 """More problems than this are counted, not listed: the first ones usually cause the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a value was written: a line of a file (1-based, 0 = unknown), or another origin such as `--set`."""
 
@@ -30,7 +31,7 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing that is wrong: `field` is a dotted path (``nodes[0].instanceType``), `hint` the way out."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from labnet.lab import checks
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import node_names, words_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.model.values import frozen
 
 MAX_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Known:
     """Names that a check may use."""
 

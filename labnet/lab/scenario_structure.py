@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_schema import API_VERSION, AS_WRITTEN, KIND, LATER, LATER_CNI_KINDS, Document
 from labnet.lab.scenario_yaml import Tree
+from labnet.model.values import frozen
 
 _WORDS: dict[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
 
@@ -49,7 +49,7 @@ def _identity(value: dict[str, Any], findings: Findings) -> None:
             findings.add((key,), f"{said!r} is not known here", f"this labnet reads '{key}: {wanted}'")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Field:
     """What may stand somewhere: the type as declared, and its core without Annotated and None, with the `extra` it carried."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.model import names
@@ -11,9 +10,10 @@ from labnet.model.addressing import contains
 from labnet.model.cloud import Attachment, CloudState, Eni, Instance
 from labnet.model.cluster import Document, PodView
 from labnet.model.netstate import TABLE_MAIN
+from labnet.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pool:
     """How the pod addresses of one ENI are used: `warm` free and assignable, `cooling` free but not yet; `max` of the type."""
 
@@ -24,7 +24,7 @@ class Pool:
     table: int = TABLE_MAIN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """What the status is made of: `pools` by node and ENI id, `veth_prefix` of the CNI's host links."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from labnet.errors import NotFoundError, UsageError
 from labnet.model import names
+from labnet.model.values import frozen
 
 INTERNET_ADDRESS = "8.8.8.8"
 MAX_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A target, found: `kind` pod, node, internet or address; `netns` empty for a bare address that nothing here owns."""
 
@@ -25,7 +25,7 @@ class Target:
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """What there is: nodes and pods (``namespace/name``), each with its address ("" while it has none)."""
 

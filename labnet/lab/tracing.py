@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -13,6 +12,7 @@ from labnet.kernel.door import LinuxKernel
 from labnet.lab.targets import Known, Target
 from labnet.model import names
 from labnet.model.packet import Path as PacketPath
+from labnet.model.values import frozen
 from labnet.trace.load import observed_world
 from labnet.trace.world import Role, World, wires_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Protocol = Literal["icmp", "tcp", "udp"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traced:
     """A trace as people and programs read it; `results` has one entry a direction."""
 

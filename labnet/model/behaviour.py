@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from labnet.model.values import frozen
 
 Throttling = Literal["off", "aws"]
 _DURATION_RE = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)(?:s|$))?(?:(\d+)ms)?")
@@ -23,7 +25,7 @@ def seconds_of(text: str) -> float:
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Latency:
     """How long a call takes: half of all no longer than `p50_s`, 95 of 100 no longer than `p95_s`; equal = always that long."""
 
@@ -31,7 +33,7 @@ class Latency:
     p95_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultSpec:
     """Calls that fail on purpose: which (`action` may hold ``*``; `node` = only that node's ipamd), with what, and how often.
 
@@ -49,7 +51,7 @@ class FaultSpec:
     node: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DenySpec:
     """An action that nobody may call, or one node's ipamd may not, as if its IAM policy lacked it."""
 
@@ -57,7 +59,7 @@ class DenySpec:
     node: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ec2Spec:
     """A scenario's `ec2:`. `latency` maps actions (``*`` is taken) to times; the most exact name counts."""
 

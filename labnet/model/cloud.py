@@ -8,16 +8,17 @@ in snake case. Mappings are never changed in place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
+from labnet.model.values import frozen
 
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceType:
     """Limits of one instance type: `enis` of the default network card, `ipv4_per_eni` with the primary address."""
 
@@ -38,7 +39,7 @@ class InstanceType:
         return self.enis * (self.ipv4_per_eni - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vpc:
     """A VPC: its first CIDR is the primary one; `cidr_ids` has the id of each CIDR's association."""
 
@@ -55,7 +56,7 @@ class Vpc:
         return self.tags.get("Name", self.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subnet:
     """A subnet of one VPC in one availability zone."""
 
@@ -67,7 +68,7 @@ class Subnet:
     tags: Tags = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InternetGateway:
     """An internet gateway, attached to at most one VPC."""
 
@@ -76,7 +77,7 @@ class InternetGateway:
     tags: Tags = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecurityGroupRule:
     """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id.
 
@@ -98,7 +99,7 @@ class SecurityGroupRule:
         return self.protocol, self.from_port, self.to_port, self.cidr, self.group_id
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecurityGroup:
     """A stateful filter: what it lists is allowed, everything else is not."""
 
@@ -111,7 +112,7 @@ class SecurityGroup:
     tags: Tags = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PrivateAddress:
     """A private address of an ENI, and the public one that the internet gateway gives it, if any."""
 
@@ -120,7 +121,7 @@ class PrivateAddress:
     public: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """Where an ENI is plugged in."""
 
@@ -133,7 +134,7 @@ class Attachment:
     status: Literal["attaching", "attached", "detaching"] = "attached"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Eni:
     """A network interface: its primary address comes first in `addresses`; `prefixes` are /28 blocks."""
 
@@ -166,7 +167,7 @@ class Eni:
         return len(self.addresses) + len(self.prefixes)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetadataOptions:
     """How an instance's metadata service answers: `hop_limit` is the TTL of the answer to a token PUT."""
 
@@ -176,7 +177,7 @@ class MetadataOptions:
     instance_tags: Literal["enabled", "disabled"] = "disabled"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instance:
     """An EC2 instance.
 
@@ -206,7 +207,7 @@ class Instance:
         return self.node_name or self.id
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CloudState:
     """One account in one region: every object by its id, and what deterministic ids follow from.
 

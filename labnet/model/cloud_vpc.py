@@ -7,13 +7,15 @@ an Elastic IP sits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from labnet.model.values import frozen
 
 LOCAL = "local"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VpcRoute:
     """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection."""
 
@@ -21,7 +23,7 @@ class VpcRoute:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteAssociation:
     """A subnet that uses a route table; `subnet_id` None = the table is the VPC's main one."""
 
@@ -29,7 +31,7 @@ class RouteAssociation:
     subnet_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteTable:
     """A route table. The local routes are not listed, they follow from the VPC's blocks; one that is, replaces the local one."""
 
@@ -47,7 +49,7 @@ class RouteTable:
         return any(one.subnet_id is None for one in self.associations)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressAssociation:
     """Where an Elastic IP is: `replaced_auto` = it took the place of an address that came with a launch."""
 
@@ -57,7 +59,7 @@ class AddressAssociation:
     replaced_auto: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ElasticAddress:
     """An Elastic IP; its id is the allocation's."""
 
@@ -67,7 +69,7 @@ class ElasticAddress:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NatGateway:
     """A NAT gateway and its one address; a failed one has a code and a message, and no ENI."""
 
@@ -90,7 +92,7 @@ class NatGateway:
     request_digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AclEntry:
     """One rule of a network ACL: `protocol` is a number as text, -1 = all; ports for TCP and UDP, type and code for ICMP."""
 
@@ -105,7 +107,7 @@ class AclEntry:
     icmp_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AclAssociation:
     """A subnet that a network ACL filters: every subnet has exactly one."""
 
@@ -113,7 +115,7 @@ class AclAssociation:
     subnet_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkAcl:
     """A stateless filter between subnets: its entries by number, without the implicit deny at the end."""
 
@@ -127,7 +129,7 @@ class NetworkAcl:
     request_digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeeringSide:
     """One VPC of a peering connection, as it was asked for: owner and region may be of an account that does not exist here."""
 
@@ -136,7 +138,7 @@ class PeeringSide:
     region: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peering:
     """A VPC peering connection. Whether a pending one has expired follows from the time."""
 
@@ -149,7 +151,7 @@ class Peering:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CidrReservation:
     """A part of a subnet from which no address is chosen: `prefix` keeps it for prefixes, `explicit` for who names addresses."""
 

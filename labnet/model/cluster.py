@@ -7,7 +7,6 @@ the classes here are read-only views that give the parts names and types, and th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.model.values import frozen
@@ -16,7 +15,7 @@ Document = Mapping[str, Any]
 HOST_NETWORK_PODS = 2  # aws-node and kube-proxy, which max-pods counts on top of the pod addresses
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContainerSpec:
     """One container: a program (`command`), or the built-in server on `serve` (protocol → port); neither = the defaults."""
 

@@ -14,7 +14,7 @@ Names: addresses are text without mask, prefixes carry theirs; `inet`/`inet6` as
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeVar
 
 from labnet.model.filterobjects import IptChain, IptRule, NftElement, NftPortChain, NftTable
@@ -45,7 +45,7 @@ KernelObject = (
 T = TypeVar("T", bound=KernelObject)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelState:
     """All that one namespace holds, in the kernel's order (rules by priority, iptables rules by place)."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from labnet.model.values import frozen
 
 Direction = Literal["in", "out"]
 DropCheck = Literal[
@@ -12,7 +14,7 @@ DropCheck = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """The packet that a trace sends: ports 0 for icmp; `ident` tells it from other traffic."""
 
@@ -26,7 +28,7 @@ class Probe:
     length: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """One frame as it stood on a link; `time_ns` from one monotonic clock; `length` in bytes from the IP header on."""
 
@@ -43,7 +45,7 @@ class Frame:
     mark: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleChoice:
     """The policy rule that chose a table."""
 
@@ -51,7 +53,7 @@ class RuleChoice:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """Why a packet went on as it did from this hop; empty fields do not apply."""
 
@@ -66,7 +68,7 @@ class Decision:
     """Did the kernel's own route lookup agree? None = not asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hop:
     """One step of a path: where, which way, the frame there, and the decision taken next."""
 
@@ -79,7 +81,7 @@ class Hop:
     decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drop:
     """Where a packet ended and why: `counter` names what counted it, if anything did."""
 
@@ -89,7 +91,7 @@ class Drop:
     counter: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Path:
     """A whole trace."""
 

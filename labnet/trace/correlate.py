@@ -7,10 +7,11 @@ follows the frames and says so in a note.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 
 from labnet.model.packet import Decision, Drop, DropCheck, Frame, Hop, Path, Probe
+from labnet.model.values import frozen
 from labnet.trace import words
 from labnet.trace.dissect import Captured, Part, datagram, frame_of, network_layer, part_of
 from labnet.trace.predict import Walked
@@ -20,7 +21,7 @@ Place = tuple[str, str, str]
 """Namespace, link, direction."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """What was gathered beside the frames.
 

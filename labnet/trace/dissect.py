@@ -6,11 +6,11 @@ A probe carries its `ident` where no translation touches it: ICMP and UDP as a t
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Literal
 
 from labnet.model.addressing import to_text
 from labnet.model.packet import Direction, Frame, Probe
+from labnet.model.values import frozen
 
 TAG = b"labnet-probe"
 ETHERNET_BYTES = 14
@@ -27,7 +27,7 @@ Part = Literal["probe", "answer", "refusal", "error"]
 """What a frame is to a probe: itself, an answer from the target, a refusal (RST), an ICMP error that quotes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Captured:
     """One frame as a tap saw it: `time_ns` since the epoch by the kernel's stamp, `data` from the Ethernet header on."""
 
@@ -38,7 +38,7 @@ class Captured:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Datagram:
     """An IPv4 packet: `head` the transport header's numbers, `payload` what follows."""
 

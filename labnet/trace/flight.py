@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from labnet.model.packet import Frame, Probe
+from labnet.model.values import frozen
 
 PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 MARK_BITS = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InFlight:
     """A packet in one namespace: headers, marks, and the links it came by and leaves by ("" = not yet or local)."""
 
@@ -46,7 +47,7 @@ def from_probe(probe: Probe) -> InFlight:
     return InFlight(probe.src, probe.dst, probe.protocol, probe.src_port, probe.dst_port, probe.ttl, probe.length)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What a netfilter hook did: the packet afterwards, the verdict, the rules that acted, and what could not be judged.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from labnet.model.values import frozen
 
 # option → the name under which a match is kept; the value is the next word
 VALUE_OPTIONS = {
@@ -20,7 +21,7 @@ MODULES_WITH_OPTIONS_KNOWN = frozenset({
 })
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """One condition: `kind` as in VALUE_OPTIONS, or mark and connmark."""
 
@@ -29,7 +30,7 @@ class Match:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IptablesRule:
     """A rule: all `matches` must hold; `unknown` lists words that this parser does not understand."""
 

@@ -8,10 +8,11 @@ its text goes to `unknown` and the walk goes on behind it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from labnet.model.addressing import contains
 from labnet.model.netstate import IptChain, IptRule
+from labnet.model.values import frozen
 from labnet.trace.flight import MARK_BITS, PROTOCOL_NUMBERS, InFlight, Outcome
 from labnet.trace.iptables_rule import IptablesRule, Match, masked, parse_rule
 from labnet.trace.world import Host
@@ -20,7 +21,7 @@ MAX_DEPTH = 32
 GOES_ON = frozenset({"", "LOG", "NFLOG", "TRACE", "AUDIT"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tables:
     """The iptables rules of one namespace by (table, chain); user chains and built-in ones alike."""
 
@@ -46,7 +47,7 @@ def run_table(tables: Tables, host: Host, table: str, chain: str, packet: InFlig
     return outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Walk:
     tables: Tables
     host: Host

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from labnet.model.values import frozen
 from labnet.trace.hooks import Netfilter
 from labnet.trace.nft_fields import Fields
 from labnet.trace.routing import LOOPBACK, Question, lookup
@@ -13,7 +13,7 @@ from labnet.trace.world import End, Host, World
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolved:
     """The MAC for a next hop ("" = nobody answers) and how it is known, as `ip neigh` would say it."""
 

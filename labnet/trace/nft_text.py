@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
+from labnet.model.values import frozen
 from labnet.trace.nft_fields import FIELD_WORDS
 
 TOKEN = re.compile(r'"[^"]*"|#[^\n]*|[{};,\n]|[^\s{};,"]+')
@@ -23,7 +24,7 @@ NAT_FLAGS = frozenset({"random", "fully-random", "persistent", ","})
 MASK_WORDS = {"&": "&", "and": "&", "|": "|", "or": "|"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """One or several packet fields (a concatenation), masked with `mask` where given."""
 
@@ -31,14 +32,14 @@ class Field:
     mask: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Literal:
     """Literal values: each an element (a tuple of parts)."""
 
     elements: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lookup:
     """A field looked up in a map: a named one, or elements given in place."""
 
@@ -47,7 +48,7 @@ class Lookup:
     pairs: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Computed:
     """A field joined with a number by & or | (``ct mark | 0x80``)."""
 
@@ -59,7 +60,7 @@ class Computed:
 Expression = Literal | Lookup | Computed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     """A match: the field against a set's name or literal elements."""
 
@@ -69,7 +70,7 @@ class Condition:
     literal: Literal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assign:
     """``FIELD set EXPRESSION``."""
 
@@ -77,7 +78,7 @@ class Assign:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Translate:
     """snat or dnat to an expression; `masquerade` without one."""
 
@@ -85,7 +86,7 @@ class Translate:
     value: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """accept, drop, return, jump or goto; `lookup` for a verdict map."""
 
@@ -94,7 +95,7 @@ class Verdict:
     lookup: Lookup | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unknown:
     """Words that are not understood here."""
 
@@ -104,7 +105,7 @@ class Unknown:
 Statement = Condition | Assign | Translate | Verdict | Unknown
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftRule:
     """One rule: its text, its statements in order, and the comment behind it ("" = none)."""
 
@@ -113,7 +114,7 @@ class NftRule:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftChain:
     """A chain; base chains have `type`, `hook`, `priority`, `policy` and perhaps `device`."""
 
@@ -129,7 +130,7 @@ class NftChain:
 Elements = tuple[tuple[tuple[str, ...], str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftBody:
     """What stands between the braces of a table."""
 

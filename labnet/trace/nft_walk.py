@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 
 from labnet.model.addressing import contains, to_int
 from labnet.model.netstate import NftElement, NftPortChain, NftTable
+from labnet.model.values import frozen
 from labnet.trace.flight import PROTOCOL_NUMBERS
 from labnet.trace.nft_fields import UNTOLD, Fields, Value
 from labnet.trace.nft_text import (
@@ -41,7 +42,7 @@ XTABLES = frozenset({"nat", "mangle", "filter", "raw", "security"})
 LOAD_FAMILIES = frozenset({"ip", "inet", "netdev", "arp"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One nftables table of a namespace: its chains, and named sets with every element, body's and observed ones."""
 
@@ -52,7 +53,7 @@ class Table:
     sets: dict[str, dict[tuple[str, ...], str | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NftOutcome:
     """What chains did to a packet's fields. `nat` is (kind, address, port) of a translation that shall happen."""
 
@@ -97,7 +98,7 @@ def run_chain(table: Table, chain: NftChain, fields: Fields) -> NftOutcome:
     return outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Walk:
     table: Table
 
@@ -110,7 +111,7 @@ class _Walk:
         return so_far
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     outcome: NftOutcome
     returns: bool = False

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from labnet.model.packet import Direction
+from labnet.model.values import frozen
 
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 BYTE_ORDER = 0x1A2B3C4D
@@ -19,7 +19,7 @@ NANOSECONDS = 9
 FLAGS: dict[Direction, int] = {"in": 1, "out": 2}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PcapFrame:
     """One frame to write: `interface` as it is named in the file, `time_ns` since the epoch, a comment or ""."""
 

@@ -9,11 +9,12 @@ The decision of a namespace stands at the hop by which the packet came in; the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NoReturn
 
 from labnet.model.netstate import TABLE_MAIN, Route
 from labnet.model.packet import Decision, Direction, Drop, DropCheck, Hop, Path, Probe
+from labnet.model.values import frozen
 from labnet.trace import words
 from labnet.trace.flight import InFlight, Outcome, from_probe
 from labnet.trace.hooks import Netfilter
@@ -25,7 +26,7 @@ MAX_HOPS = 64
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteAsk:
     """A routing decision of the walk as a question to the kernel: at hop `hop`, this packet, and what was found."""
 
@@ -35,7 +36,7 @@ class RouteAsk:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Walked:
     """A predicted path with the routing questions behind it."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from labnet.model.addressing import contains
 from labnet.model.netstate import TABLE_NAMES, Route, Rule
 from labnet.model.packet import DropCheck, RuleChoice
+from labnet.model.values import frozen
 from labnet.trace.world import Host
 
 LOOPBACK = "lo"
@@ -15,7 +15,7 @@ END_TYPES: dict[str, DropCheck] = {"blackhole": "blackhole", "unreachable": "no-
 STRICT, LOOSE = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """What a lookup is asked: `iif` is "lo" for packets of the namespace itself, `oif` only where a socket fixes it."""
 
@@ -26,7 +26,7 @@ class Question:
     oif: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The rule and the route that won; both None when no table had one (`refused` says which kind of end it is)."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from labnet.errors import KernelError
 from labnet.model.packet import Path, Probe
+from labnet.model.values import frozen
 from labnet.ports import Kernel, RouteAnswer
 from labnet.trace import probe as prober
 from labnet.trace.capture import Capture
@@ -27,7 +28,7 @@ FIRST_SOURCE_PORT, SOURCE_PORTS = 20_000, 10_000
 COUNTED_ROLES = frozenset({"vpc", "igw"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TraceRequest:
     """What to trace: from a namespace to an address; names are for the reader. `port` 0 = 80 for TCP, 7 (echo) for UDP.
 
@@ -47,7 +48,7 @@ class TraceRequest:
     ident: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patience:
     """How long silence is waited for: until the packet has ended as predicted, and for an answer after that (seconds)."""
 
@@ -55,7 +56,7 @@ class Patience:
     answer_s: float = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TraceResult:
     """A trace: the path, every frame of the probe and its answers, the namespaces listened in, and whose each MAC is."""
 

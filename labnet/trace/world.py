@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from labnet.model.addressing import bounds, prefix_length, to_int
 from labnet.model.netstate import Addr, KernelObject, KernelState, Link, LinkMtu, LinkUp, Neigh, Route, Rule, Sysctl
+from labnet.model.values import frozen
 
 Role = Literal["pod", "node", "vpc", "igw", "internet"]
 End = tuple[str, str]
@@ -19,7 +20,7 @@ End = tuple[str, str]
 RESOLVED = frozenset({"permanent", "reachable", "stale", "delay", "probe", "noarp"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class World:
     """All that is known about a lab: observed states by namespace, wires in both directions, owners (``node1``), roles."""
 

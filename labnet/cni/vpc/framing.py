@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from labnet.cni.skel import Outcome
+from labnet.model.values import frozen
 
 MAGIC = b"LCN1"
 ENVIRONMENT_BYTES = 1 << 20
@@ -25,7 +25,7 @@ HEAD_BYTES = len(MAGIC) + 8
 REPLY_HEAD_BYTES = _NUMBERS.size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """Lengths in bytes of what follows a request's head."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from labnet.ec2.rules.request import Context, Params, Result, action, check_memb
 from labnet.ec2.rules.shapes import revoked_rule_shape, rule_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, SecurityGroup, SecurityGroupRule
+from labnet.model.values import frozen
 
 RULES_PER_DIRECTION = 60
 Side = Literal["ingress", "egress"]
@@ -147,7 +148,7 @@ def _not_here() -> Ec2Error:
 # ---- describe -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Placed:
     """A rule where it stands."""
 

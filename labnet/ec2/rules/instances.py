@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules.enis import attach_eni, check_groups, check_type, make_eni, remove_eni, wanted_addresses
@@ -28,6 +28,7 @@ from labnet.ec2.rules.shapes import instance_state
 from labnet.errors import Ec2Error
 from labnet.model import names
 from labnet.model.cloud import CloudState, Eni, Instance, MetadataOptions, Subnet
+from labnet.model.values import frozen
 
 MAX_AT_ONCE = 1000
 NO_ROOM = ("InsufficientFreeAddressesInSubnet", "InsufficientCidrBlocks")
@@ -36,7 +37,7 @@ _OF_NEW = "SubnetId Groups Description PrivateIpAddress PrivateIpAddresses Secon
 _OF_ANY = "DeviceIndex NetworkCardIndex NetworkInterfaceId DeleteOnTermination AssociatePublicIpAddress InterfaceType"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Launch:
     """What all instances of one request share."""
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from labnet.errors import Ec2Error
 from labnet.model.cloud import SHELVES, CloudState, InstanceType
 from labnet.model.names import aws_id, digest
+from labnet.model.values import frozen
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]
 Result = tuple[CloudState, Response]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What a rule may know beside the state: the time, the limits of instance types, who calls."""
 
@@ -31,7 +32,7 @@ class Context:
 Rule = Callable[[CloudState, Params, Context], Result]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Action:
     """One action: its rule, every parameter that it acts on, whether it changes anything, and whether packets feel it.
 

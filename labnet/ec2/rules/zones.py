@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from labnet.ec2.rules import describe
@@ -10,6 +9,7 @@ from labnet.ec2.rules.request import Context, Params, Result, action, invalid
 from labnet.ec2.rules.shapes import zone_id
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
+from labnet.model.values import frozen
 
 ENABLED = {
     "us-east-1": "abcdef", "us-east-2": "abc", "us-west-1": "abc", "us-west-2": "abcd", "ca-central-1": "abcd", "sa-east-1": "abc",
@@ -24,7 +24,7 @@ OPT_IN = (
 OPT_IN_ZONES = "abc"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Zone:
     """An availability zone."""
 
@@ -33,7 +33,7 @@ class Zone:
     region: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Region:
     """A region and whether the account can use it."""
 
