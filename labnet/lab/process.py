@@ -33,9 +33,6 @@ from labnet.lab.world import World
 from labnet.model.scenario import Scenario
 from labnet.sim.clock import LabClock, new_event_loop
 
-SWITCH_S = 0.0005
-"""How soon the kernel's thread gets the interpreter back while a lab comes up; with Python's 5 ms it waits longer than it works."""
-
 
 def log(text: str) -> None:
     """A line for the lab's log, which is where this process's standard error goes."""
@@ -96,8 +93,6 @@ async def _live(
     world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
     control = ControlServer(Verbs(world).table(), log)
     try:
-        patient_s = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_S)
         gc.disable()  # nothing made while a lab comes up is garbage soon; collecting costs a fifth of that time
         await control.start(paths.control)
         up = loop.create_task(world.bring_up(timeout_s, caller.progress))
@@ -111,7 +106,6 @@ async def _live(
         clock.go_real(scenario.time_factor)
         caller.leave()
         gc.enable()
-        sys.setswitchinterval(patient_s)
         world.spawn(_load_the_rest(world), "late libraries")
         await stop
         return 0
