@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import msgspec
@@ -119,11 +121,12 @@ class Ec2Service:
             after: Mapping[str, object] = getattr(new, shelf)
             if before is after:
                 continue
-            for key, item in after.items():
-                if before.get(key) is not item:
-                    self._store.put(f"ec2/{shelf}", key, codec.to_document(item))
-            for key in before.keys() - after.keys():
-                self._store.remove(f"ec2/{shelf}", key)
+            fresh = list(compress(after, map(is_not, after.values(), map(before.get, after))))  # among thousands of ENIs, for each call
+            for key in fresh:
+                self._store.put(f"ec2/{shelf}", key, codec.to_document(after[key]))
+            if len(before) + sum(key not in before for key in fresh) > len(after):
+                for key in before.keys() - after.keys():
+                    self._store.remove(f"ec2/{shelf}", key)
         if old.counters is not new.counters:
             self._store.put("ec2/meta", COUNTERS, dict(new.counters))
 
