@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 import json
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -248,8 +249,10 @@ async def _serve(port: int) -> None:
         listener = socket.create_server(("127.0.0.1", port))
         server = Ec2Server(service, {KEY: SECRET}, lambda text: print(text, file=sys.stderr))
         await server.start([listener])
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)  # or the folder would stay
         try:
-            await asyncio.Event().wait()
+            await ended.wait()
         finally:
             await server.close()
             store.close()
