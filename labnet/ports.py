@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from labnet.model.cluster import EniConfig
 from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Slice
 from labnet.model.values import frozen
 
@@ -159,6 +160,21 @@ class Kernel(Protocol):
         """Run a program inside the namespace (no mount view) and wait for it. Errors: KernelError ENOENT, ETIMEDOUT."""
 
 
+class NodeObjects(Protocol):
+    """What the daemon of one node reads of Kubernetes: its own Node, and the ENIConfigs."""
+
+    def max_pods(self) -> int:
+        """`status.capacity.pods`. Errors: NotFoundError without the Node."""
+
+    def unschedulable(self) -> bool:
+        """Has the node the taint ``node.kubernetes.io/unschedulable:NoSchedule``?"""
+
+    def eni_config(self, annotation_key: str, label_key: str) -> EniConfig:
+        """The ENIConfig for the node's new ENIs: named by its label ``vpc.amazonaws.com/externalEniConfig``, else by the annotation,
+        else by the label of these keys, else ``default``. Errors: NotFoundError naming what is missing.
+        """
+
+
 class Slices(Protocol):
     """Desired state by actor: who claims what in which namespace. Actors change the kernel through this and no other way."""
 
@@ -184,5 +200,6 @@ class Slices(Protocol):
 
 
 __all__ = [
-    "Batch", "Change", "Clock", "Ec2Api", "Events", "Imds", "Kernel", "KernelState", "ProgramResult", "RouteAnswer", "Slice", "Slices", "Store",
+    "Batch", "Change", "Clock", "Ec2Api", "Events", "Imds", "Kernel", "KernelState", "NodeObjects", "ProgramResult", "RouteAnswer", "Slice",
+    "Slices", "Store",
 ]

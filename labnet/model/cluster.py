@@ -88,6 +88,15 @@ class PodView:
         return str(self.document.get("status", {}).get("podIP", ""))
 
 
+@frozen
+class EniConfig:
+    """An ENIConfig object, read: where new ENIs of custom networking go. No groups = those of the node's first ENI."""
+
+    name: str
+    subnet_id: str
+    security_groups: tuple[str, ...] = ()
+
+
 def pod_document(
     name: str, *, uid: str, namespace: str = "default", node: str = "", host_network: bool = False,
     labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None,
