@@ -63,6 +63,8 @@ class Ipamd:
         self._planned_cidrs: tuple[str, ...] = ()
         self._groups: dict[str, tuple[str, ...]] = {}
         self._refreshed_at_s = float("-inf")
+        self.filled = asyncio.Event()
+        """Set when the first filling has been asked for: nothing of the start is left to do with EC2."""
 
     # ---- life -------------------------------------------------------------------------------------------------------------
 
@@ -85,6 +87,7 @@ class Ipamd:
         await self._refresh_groups(facts)
         self._refreshed_at_s = self._clock.now_s()
         await self._pool.fill()
+        self.filled.set()
         if node_ready is not None:
             await node_ready
 

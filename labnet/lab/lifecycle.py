@@ -216,9 +216,12 @@ def _become_process(
         record = replace(record, pid=os.getpid(), pid_start=registry.process_start(os.getpid()))
         Registry(paths, record).write(record)
         theirs.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
-        from labnet.lab import process  # late: only the lab's process needs the whole lab
+        from labnet.lab import helpers  # late, as what follows: only the lab's process needs the whole lab
 
-        status = process.run(scenario, paths, record, options.timeout_s, theirs)
+        helping = helpers.start(tuple(record.names), len(scenario.pods))
+        from labnet.lab import process
+
+        status = process.run(scenario, paths, record, options.timeout_s, theirs, helping)
     except BaseException:  # noqa: BLE001 - the last line of a process: whatever it was stands in the log
         import traceback
 

@@ -72,6 +72,11 @@ class NodeAgent:
         """
         self._started = await self._try_to_start(RESTART_S)
 
+    async def filled(self) -> None:
+        """Wait until ipamd has asked EC2 for what it wants at its start; what is left is the kernel's part."""
+        if self._ipamd is not None:
+            await self._ipamd.filled.wait()
+
     async def _try_to_start(self, again_in_s: float) -> bool:
         try:
             await self._start_ipamd()
