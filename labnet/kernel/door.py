@@ -20,6 +20,7 @@ from itertools import groupby
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
 from labnet.kernel import observe, sysctl, teardown
+from labnet.kernel.crew import Crew
 from labnet.kernel.jobs import additions_only, named_in, together
 from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
@@ -28,7 +29,7 @@ from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
 from labnet.kernel.rtnl_encode import FAMILIES
 from labnet.kernel.rtnl_socket import Failure
 from labnet.kernel.spaces import Spaces, Visit
-from labnet.kernel.worker import Met, NewLink, Worker
+from labnet.kernel.worker import Met, NewLink
 from labnet.model.netstate import (
     Batch,
     Change,
@@ -58,18 +59,18 @@ _TYPES_BY_ERRNO = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable",
 class LinuxKernel:
     """The Kernel port. It touches only namespaces that it made, was told of (`learn`) or was handed opened (`adopt`). Close it when done."""
 
-    def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, worker: Worker | None = None) -> None:
-        """`nursery` makes namespaces ahead, and `worker` does what is submitted, until `finish_preparing`."""
+    def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, crew: Crew | None = None) -> None:
+        """`nursery` makes namespaces ahead, and `crew` does what is submitted, until `finish_preparing`."""
         self._spaces = Spaces(netns_dir)
         self._writer = RtnlWriter(LinkBook())
         self._tables: dict[str, dict[Key, NftTable]] = {}
         self._lock = threading.RLock()
         self._nursery = nursery
-        self._worker = worker
+        self._crew = crew
         self._told: dict[str, int] = {}
         self._thread: ThreadPoolExecutor | None = None
-        if worker is not None:
-            worker.on_done = self._hear
+        if crew is not None:
+            crew.tell(self._hear)
 
     def close(self) -> None:
         """Finish what was submitted and close every descriptor; namespaces and their state stay."""
@@ -98,9 +99,9 @@ class LinuxKernel:
 
     def finish_preparing(self) -> None:
         """End the helpers: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.close()
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.close()
@@ -176,12 +177,11 @@ class LinuxKernel:
 
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
-        if self._worker is not None:
-            spaces = named_in(jobs)
-            if self._worker.alive and spaces <= self._spaces.known.keys():
-                return self._worker.submit(self._introduced(spaces), jobs)
-            self._worker.close()  # it has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
-            self._worker = None
+        if self._crew is not None:
+            if self._crew.alive and named_in(jobs) <= self._spaces.known.keys() and self._crew.takes(jobs):
+                return self._crew.submit(jobs, self._introduced)
+            self._crew.close()  # one has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
+            self._crew = None
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "kernel")
         return self._thread.submit(self.submit_here, jobs)

@@ -24,6 +24,8 @@ from labnet.kernel.netns import NETNS_DIR
 from labnet.model.netstate import Batch, Change
 
 SO_SNDBUFFORCE = 32
+NICE = 5
+"""Whoever plans comes first: what is to be done follows from it."""
 SEND_BYTES = 64 << 20
 """Room for the jobs of thousands of pods, so that nobody waits while he hands them over."""
 _LENGTH = struct.Struct("=Q")
@@ -37,6 +39,8 @@ Answer = tuple[list[tuple[str, ...] | None], list[NewLink]]
 """For each job None or its error in words; the links that they made."""
 Serve = Callable[[Met, Jobs], tuple[list[Exception | None], list[NewLink]]]
 """Do jobs; what is said before of the namespaces that they name."""
+OnDone = Callable[[Jobs, list[Exception | None], Iterable[NewLink]], None]
+"""Hears of jobs, how each went, and which links they made."""
 
 
 class Worker:
@@ -47,12 +51,12 @@ class Worker:
         self._waiting: dict[int, tuple[Jobs, Future[list[Exception | None]]]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._forked = Forked(self._work)
+        self._forked = Forked(self._work, nice=NICE)
         self._forked.socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
         self._listener: threading.Thread | None = None
         self.alive = True
         """False once it has ended: what is submitted then fails."""
-        self.on_done: Callable[[Jobs, list[Exception | None], Iterable[NewLink]], None] = lambda jobs, outcome, links: None
+        self.on_done: OnDone = lambda jobs, outcome, links: None
         """Hears how jobs went before whoever waits for them does; called in a thread."""
 
     def submit(self, met: Met, jobs: Jobs) -> Future[list[Exception | None]]:
@@ -70,10 +74,14 @@ class Worker:
             self._give_up()
         return done
 
-    def close(self) -> None:
-        """Wait for all that was sent, then end the process."""
+    def finish(self) -> None:
+        """Nothing more is sent; the process ends once it has done what was."""
         with suppress(OSError):
-            self._forked.socket.shutdown(socket.SHUT_WR)  # it ends when it has done everything
+            self._forked.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Wait for all that was sent, and for the end of the process."""
+        self.finish()
         if self._listener is not None:
             self._listener.join()
         self._forked.end()
@@ -110,7 +118,7 @@ class Worker:
             _send(sock, pickle.dumps((number, answer), pickle.HIGHEST_PROTOCOL))
 
 
-def start(netns_dir: str = NETNS_DIR) -> Worker:
+def start_worker(netns_dir: str = NETNS_DIR) -> Worker:
     """A worker with a door of its own, which it loads over there, beside what is loaded here meanwhile."""
     return Worker(lambda: _make_door(netns_dir))
 

@@ -13,7 +13,7 @@ class OwnedKernel(LinuxKernel):
     """LinuxKernel that journals: intent, creation, inode; and the end of a namespace."""
 
     def __init__(self, registry: Registry, helpers: Helpers | None = None) -> None:
-        super().__init__(nursery=helpers.nursery if helpers else None, worker=helpers.worker if helpers else None)
+        super().__init__(nursery=helpers.nursery if helpers else None, crew=helpers.crew if helpers else None)
         self._registry = registry
 
     def create_netns(self, names: Sequence[str]) -> None:
