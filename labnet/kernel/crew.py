@@ -52,6 +52,16 @@ class Crew:
             for worker, where in places.items() for part in [[jobs[place] for place in where]]
         ])
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Wait until nobody here holds anything of these namespaces."""
+        told: dict[Worker, dict[str, tuple[int, list[tuple[int, str, int]]]]] = {}
+        for name in names:
+            home = self._homes.pop(name, None)
+            if home is not None:
+                told.setdefault(home, {})[name] = (0, [])
+        for answer in [worker.submit(met, []) for worker, met in told.items() if worker.alive]:
+            answer.result()
+
     def close(self) -> None:
         """Wait for all that was sent, then end them."""
         for worker in self._workers:

@@ -132,9 +132,13 @@ class LinuxKernel:
 
     def remove_netns(self, names: Iterable[str]) -> None:
         """Drop namespaces, wait until they are gone; unknown names are fine. Errors: TeardownError."""
+        going = list(names)
+        if self._crew is not None:
+            self._crew.forget(going)
         with self._lock:
             found: dict[str, int | None] = {}
-            for name in names:
+            for name in going:
+                self._told.pop(name, None)
                 self._writer.book.forget(name)
                 self._tables.pop(name, None)
                 inode = self._spaces.forget(name)
@@ -208,25 +212,6 @@ class LinuxKernel:
                 for change in changes:
                     if change.op == "remove" and isinstance(change.object, Link):
                         self._writer.book.unplug((netns, change.object.name))
-
-    # ---- as somebody's worker ---------------------------------------------------------------------------------------------
-
-    def meet(self, met: Met) -> None:
-        """These namespaces are ours for now, with these links; one that is another than before is known no more."""
-        for name, (inode, links) in met.items():
-            if self._spaces.known.get(name, inode) != inode:
-                self._writer.book.forget(name)
-                self._spaces.forget(name)
-            self._spaces.known[name] = inode
-            if links:
-                self._writer.book.learn(name, links)
-
-    def links_made(self, jobs: Iterable[Sequence[Batch]]) -> list[NewLink]:
-        """The veths that jobs have made here, with the indexes that they got."""
-        return [
-            found for job in jobs for netns, changes in job for change in changes
-            if change.op != "remove" and isinstance(change.object, Link) and (found := self._writer.book.veth((netns, change.object.name)))
-        ]
 
     def submit_here(self, jobs: Sequence[Sequence[Batch]]) -> list[Exception | None]:
         """Jobs that only add go together, with one visit to each namespace; if anything fails, each alone, to know which it is."""

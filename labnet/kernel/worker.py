@@ -32,7 +32,8 @@ _LENGTH = struct.Struct("=Q")
 
 Jobs = Sequence[Sequence[Batch]]
 Met = Mapping[str, tuple[int, list[tuple[int, str, int]]]]
-"""Namespaces: inode, and the links that are known there by index, name and MTU in bytes (none = not known)."""
+"""Namespaces: inode, and the links that are known there by index, name and MTU in bytes (none = not known). Inode 0 = it goes:
+nothing of it may stay open."""
 NewLink = tuple[End, int, End, int, int]
 """A veth that was made: an end and its index, the other one and its index, their MTU in bytes."""
 Answer = tuple[list[tuple[str, ...] | None], list[NewLink]]
@@ -126,10 +127,10 @@ def start_worker(netns_dir: str = NETNS_DIR) -> Worker:
 def _make_door(netns_dir: str) -> Serve:
     import gc
 
-    from labnet.kernel.door import LinuxKernel  # late: in the other process alone
+    from labnet.kernel.serving import ServingDoor  # late: in the other process alone
 
     gc.disable()  # it lives for seconds, and what it makes is no garbage before
-    door = LinuxKernel(netns_dir)
+    door = ServingDoor(netns_dir)
 
     def serve(met: Met, jobs: Jobs) -> tuple[list[Exception | None], list[NewLink]]:
         door.meet(met)
