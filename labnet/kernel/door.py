@@ -98,7 +98,7 @@ class LinuxKernel:
         return found
 
     def finish_preparing(self) -> None:
-        """End the helpers: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
+        """End nursery and crew: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.close()

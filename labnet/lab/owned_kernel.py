@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from labnet.kernel.door import LinuxKernel
-from labnet.lab.helpers import Helpers
+from labnet.lab.assistants import Assistants
 from labnet.lab.registry import Registry
 
 
 class OwnedKernel(LinuxKernel):
     """LinuxKernel that journals: intent, creation, inode; and the end of a namespace."""
 
-    def __init__(self, registry: Registry, helpers: Helpers | None = None) -> None:
-        super().__init__(nursery=helpers.nursery if helpers else None, crew=helpers.crew if helpers else None)
+    def __init__(self, registry: Registry, assistants: Assistants | None = None) -> None:
+        super().__init__(nursery=assistants.nursery if assistants else None, crew=assistants.crew if assistants else None)
         self._registry = registry
 
     def create_netns(self, names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from labnet.errors import EXIT_INTERRUPTED, LabnetError
 from labnet.lab.control import ControlServer
-from labnet.lab.helpers import Helpers
+from labnet.lab.assistants import Assistants
 from labnet.lab.host import LocalHost
 from labnet.lab.owned_kernel import OwnedKernel
 from labnet.lab.paths import LabPaths
@@ -43,7 +43,7 @@ def log(text: str) -> None:
 
 
 def run(
-    scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float, caller: socket.socket, helpers: Helpers | None = None
+    scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float, caller: socket.socket, assistants: Assistants | None = None
 ) -> int:
     """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
     clock = LabClock()
@@ -51,7 +51,7 @@ def run(
     store = SqliteStore(paths.store, loop.call_soon)
     registry = Registry(paths, replace(record, pid=os.getpid()))
     try:
-        world = _make_world(scenario, paths, registry, store, clock, helpers)
+        world = _make_world(scenario, paths, registry, store, clock, assistants)
         return loop.run_until_complete(_live(world, paths, registry, timeout_s, _Caller(caller)))
     finally:
         store.close()
@@ -85,9 +85,9 @@ class _Caller:
 
 
 def _make_world(
-    scenario: Scenario, paths: LabPaths, registry: Registry, store: SqliteStore, clock: LabClock, helpers: Helpers | None
+    scenario: Scenario, paths: LabPaths, registry: Registry, store: SqliteStore, clock: LabClock, assistants: Assistants | None
 ) -> World:
-    kernel = OwnedKernel(registry, helpers)
+    kernel = OwnedKernel(registry, assistants)
     world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=LocalHost(paths, kernel), serves=True)
     world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
     return world

@@ -15,14 +15,14 @@ MOST_WORKERS = 4
 
 
 @frozen
-class Helpers:
+class Assistants:
     """A nursery that makes the lab's namespaces ahead, and a crew that wires its pods; either may be missing."""
 
     nursery: Nursery | None = None
     crew: Crew | None = None
 
 
-def start(namespaces: Sequence[str], pods: int) -> Helpers:
-    """Begin to make the namespaces, which must stand in the registry already; who gets the helpers ends them."""
+def start(namespaces: Sequence[str], pods: int) -> Assistants:
+    """Begin to make the namespaces, which must stand in the registry already; who gets the assistants ends them."""
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    return Helpers(Nursery(namespaces), start_crew(workers) if pods >= CREW_FROM_PODS and workers > 1 else None)
+    return Assistants(Nursery(namespaces), start_crew(workers) if pods >= CREW_FROM_PODS and workers > 1 else None)
