@@ -22,8 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.errors import EXIT_INTERRUPTED, LabnetError
-from labnet.lab.control import ControlServer
 from labnet.lab.assistants import Assistants
+from labnet.lab.control import ControlServer
 from labnet.lab.host import LocalHost
 from labnet.lab.owned_kernel import OwnedKernel
 from labnet.lab.paths import LabPaths
