@@ -15,6 +15,8 @@ from labnet.ipamd.policy import EniStats, PoolStats
 from labnet.model.addressing import bounds, contains, prefix_addresses, to_int
 from labnet.model.values import frozen
 
+NEVER = float("-inf")
+
 
 @frozen
 class AttachmentKey:
@@ -39,13 +41,16 @@ class Assignment:
 
 @dataclass(slots=True)
 class EniEntry:
-    """One ENI: `primary` = the node's first; `addresses` are its secondary ones; table 254 = main."""
+    """One ENI: `primary` = the node's first; `addresses` are its secondary ones; table 254 = main. An `excluded` one is drained:
+    its subnet's tag keeps new pods out.
+    """
 
     id: str
     device_index: int
     table: int
     primary: bool
     added_at_s: float = 0.0
+    excluded: bool = False
     addresses: set[str] = field(default_factory=set)
     prefixes: set[str] = field(default_factory=set)
 
@@ -120,7 +125,7 @@ class Datastore:
         if held is not None:
             return held
         for entry in self.enis():
-            for address in self._of(entry):
+            for address in () if entry.excluded else self._of(entry):
                 if self._assignable(address, now_s):
                     return self._give(Assignment(key, address, entry.id, pod_namespace, pod_name, now_s))
         raise PoolExhausted("AssignPodIPAddress: no available IP/Prefix addresses")
@@ -171,7 +176,16 @@ class Datastore:
 
     def free_addresses(self, now_s: float) -> tuple[str, ...]:
         """What could be given away now, in the order in which it would be."""
-        return tuple(address for entry in self.enis() for address in self._of(entry) if self._assignable(address, now_s))
+        usable = (entry for entry in self.enis() if not entry.excluded)
+        return tuple(address for entry in usable for address in self._of(entry) if self._assignable(address, now_s))
+
+    def idle_blocks(self, eni_id: str, now_s: float, idle_s: float = 0.0) -> tuple[str, ...]:
+        """Addresses and prefixes of an ENI that nobody has, and that nobody gave back within the last `idle_s`, ascending."""
+        entry = self._enis[eni_id]
+        return tuple(
+            block for block in (*sorted(entry.addresses, key=to_int), *sorted(entry.prefixes, key=bounds))
+            if not self.in_use(block) and all(now_s - self._freed_at_s.get(one, NEVER) >= idle_s for one in _addresses_of(block))
+        )
 
     def stats(self, now_s: float) -> PoolStats:
         """The pool as the policy sees it."""
@@ -217,7 +231,7 @@ class Datastore:
             total=len(candidates), assigned=sum(address in self._by_address for address in candidates),
             cooling=sum(self._cooling(address, now_s) for block in (*of_mode, *of_other) for address in _addresses_of(block)),
             free_blocks=tuple(block for block in of_mode if not self.in_use(block)),
-            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)),
+            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)), excluded=entry.excluded,
         )
 
     def in_use(self, block: str) -> bool:
