@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from labnet.errors import Ec2Error, KernelError
+from labnet.errors import Ec2Error, IpamError, KernelError
 from labnet.ipamd.cloud import NodeCloud
 from labnet.ipamd.datastore import Datastore, EniEntry
 from labnet.ipamd.enis import EniSetup
@@ -55,7 +55,7 @@ class NodeEnis:
         if not eni.primary:
             try:
                 await self._setup.attached(eni)
-            except Exception:
+            except (IpamError, KernelError):
                 self._datastore.drop_eni(eni.id)
                 raise
         self._datastore.add(eni.id, eni.addresses, eni.prefixes)

@@ -194,7 +194,7 @@ class NodeCloud(NodeMetadata):
         try:
             listed = await self.subnets(facts)
         except Ec2Error:
-            places = () if await self.excluded(facts, facts.subnet_id) else (facts.subnet_id,)
+            places: tuple[str, ...] = () if await self.excluded(facts, facts.subnet_id) else (facts.subnet_id,)
         else:
             places = subnets.choose(listed, facts.subnet_id, self._settings.cluster_name)
         if not places:

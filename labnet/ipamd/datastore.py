@@ -76,6 +76,11 @@ class Datastore:
         """An ENI by its id."""
         return self._enis.get(eni_id)
 
+    def exclude(self, eni_id: str, excluded: bool) -> None:
+        """Keep new pods off an ENI, or let them on; an unknown one went meanwhile."""
+        if eni_id in self._enis:
+            self._enis[eni_id].excluded = excluded
+
     def enis(self) -> tuple[EniEntry, ...]:
         """Every ENI by device index."""
         return tuple(sorted(self._enis.values(), key=lambda one: one.device_index))
@@ -85,7 +90,7 @@ class Datastore:
         entry = self._enis.get(eni_id)
         if entry is None:
             return ()
-        lost = self.remove(eni_id, [*entry.addresses, *entry.prefixes])
+        lost = self.remove(eni_id, _in_order(entry))
         del self._enis[eni_id]
         self._candidates.pop(eni_id, None)
         return lost
@@ -183,7 +188,7 @@ class Datastore:
         """Addresses and prefixes of an ENI that nobody has, and that nobody gave back within the last `idle_s`, ascending."""
         entry = self._enis[eni_id]
         return tuple(
-            block for block in (*sorted(entry.addresses, key=to_int), *sorted(entry.prefixes, key=bounds))
+            block for block in _in_order(entry)
             if not self.in_use(block) and all(now_s - self._freed_at_s.get(one, NEVER) >= idle_s for one in _addresses_of(block))
         )
 
@@ -241,3 +246,7 @@ class Datastore:
 
 def _addresses_of(block: str) -> tuple[str, ...]:
     return prefix_addresses(block) if "/" in block else (block,)
+
+
+def _in_order(entry: EniEntry) -> tuple[str, ...]:
+    return (*sorted(entry.addresses, key=to_int), *sorted(entry.prefixes, key=bounds))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError, NotFoundError
 from labnet.ipamd.adoption import NodeEnis
-from labnet.ipamd.cloud import DENIED, NodeCloud
+from labnet.ipamd.cloud import NodeCloud
 from labnet.ipamd.datastore import Assignment, Datastore
 from labnet.ipamd.enis import EniSetup
 from labnet.ipamd.metadata import NodeFacts
@@ -119,10 +119,11 @@ class WarmPool:
             await self._free(freed)
 
     def _may_change_enis(self) -> bool:
-        """Not on a node that takes no new pods, unless told otherwise."""
+        """Not on a node that takes no new pods, unless told otherwise; release 1.6 does not ask."""
+        node = self.settings.node
         if self.terminating:
             return False
-        return self.settings.node.manage_enis_non_schedulable or self._objects is None or not self._objects.unschedulable()
+        return node.dialect == "1.6" or node.manage_enis_non_schedulable or self._objects is None or not self._objects.unschedulable()
 
     async def _increase(self, decision: Increase) -> None:
         """Try the steps in order; the first that adds anything is enough."""

@@ -15,6 +15,7 @@ from labnet.ipamd.datastore import Assignment, Datastore, EniEntry
 from labnet.ipamd.enis import EniSetup
 from labnet.ipamd.metadata import AttachedEni
 from labnet.ipamd.policy import NEVER
+from labnet.model.addressing import bounds, to_int
 from labnet.ports import Clock
 
 INTERVAL_S = 60.0
@@ -95,7 +96,7 @@ class Reconciler:
         now_s, memory = self._clock.now_s(), self._memory
         memory.returned_at_s = {block: at for block, at in memory.returned_at_s.items() if now_s - at <= RETURNED_COOLDOWN_S}
         addresses, prefixes = (frozenset(one for one in blocks if one not in memory.returned_at_s) for blocks in found)
-        gone = [*(entry.addresses - found[0]), *(entry.prefixes - found[1])]
+        gone = [*sorted(entry.addresses - found[0], key=to_int), *sorted(entry.prefixes - found[1], key=bounds)]
         added = self._datastore.add(entry.id, addresses, prefixes)
         lost = self._datastore.remove(entry.id, gone)
         if added or gone:
