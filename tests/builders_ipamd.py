@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,15 @@ class Node:
 
     def wait(self, seconds: float) -> Node:
         self.do(self.clock.sleep(seconds))
+        return self
+
+    def until(self, true: Callable[[], bool], limit_s: float = 1200) -> Node:
+        """Wait for something, looking every second."""
+        waited = 0.0
+        while not true():
+            assert waited < limit_s, f"it did not come; told: {self.events.told}"
+            self.wait(1)
+            waited += 1
         return self
 
     def close(self) -> None:
