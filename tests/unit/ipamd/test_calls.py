@@ -68,7 +68,8 @@ def test_the_words_of_a_new_eni(node: Make) -> None:
         "SecondaryPrivateIpAddressCount": 3,
     }
     assert len(token) == 36 and second.client_token == token
-    names = ["cluster.k8s.amazonaws.com/name", "eks:eni:owner", "node.k8s.amazonaws.com/createdAt", "node.k8s.amazonaws.com/instance_id", "team"]
+    own = ["node.k8s.amazonaws.com/createdAt", "node.k8s.amazonaws.com/instance_id"]
+    names = ["cluster.k8s.amazonaws.com/name", "eks:eni:owner", *own, "team"]
     assert [tag["Key"] for tag in tags[0]["Tags"]] == names and tags[0]["ResourceType"] == "network-interface"
     assert attached == {"DeviceIndex": 1, "InstanceId": one.instance, "NetworkInterfaceId": second.id, "NetworkCardIndex": 0}
     last = asked(one, "ModifyNetworkInterfaceAttribute")[-1]
