@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from labnet.errors import BadCheckpoint
 from labnet.ipamd.datastore import Assignment, AttachmentKey, Datastore
 from labnet.model import names
-from labnet.model.netstate import TABLE_MAIN, KernelState, Rule, Slice
+from labnet.model.netstate import TABLE_MAIN, Rule, Slice
 from labnet.model.values import frozen
 from labnet.ports import Slices
 
@@ -34,6 +34,11 @@ class Restored:
     kept: tuple[Assignment, ...] = ()
     without_veth: tuple[Assignment, ...] = ()
     unknown: tuple[Assignment, ...] = ()
+
+    @property
+    def gone(self) -> int:
+        """How many entries do not hold any more."""
+        return len(self.without_veth) + len(self.unknown)
 
 
 def restore(entries: Sequence[Assignment], links: Iterable[str], datastore: Datastore) -> Restored:
@@ -57,10 +62,10 @@ def restore(entries: Sequence[Assignment], links: Iterable[str], datastore: Data
 
 
 class PodRules:
-    """The rules of pods in one node's namespace, as `observe` sees it once, when the first is asked for."""
+    """The rules of pods in one node's namespace, which is looked at once, when the first is asked for."""
 
-    def __init__(self, netns: str, slices: Slices, observe: Callable[[], KernelState]) -> None:
-        self._netns, self._slices, self._observe = netns, slices, observe
+    def __init__(self, netns: str, slices: Slices) -> None:
+        self._netns, self._slices = netns, slices
         self._seen: tuple[Rule, ...] | None = None
 
     def remove(self, one: Assignment) -> None:
@@ -104,7 +109,7 @@ class PodRules:
 
     def _rules(self) -> tuple[Rule, ...]:
         if self._seen is None:
-            self._seen = tuple(self._observe().all(Rule))
+            self._seen = self._slices.observe(self._netns, packet_filter=False).all(Rule)
         return self._seen
 
 
