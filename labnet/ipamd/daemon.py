@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from labnet.ec2 import limits
-from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError
+from labnet.ec2.latency import chance
+from labnet.errors import IpamError, KernelError
 from labnet.ipamd.calls import PluginCalls
 from labnet.ipamd.checkpoint import Checkpoint
-from labnet.ipamd.cloud import AttachedEni, NodeCloud, NodeFacts
+from labnet.ipamd.cloud import NodeCloud
 from labnet.ipamd.datastore import Datastore
 from labnet.ipamd.enis import EniSetup
-from labnet.ipamd.policy import Targets
-from labnet.ipamd.pool import PoolSettings, WarmPool, explain
+from labnet.ipamd.groups import GroupRefresh
+from labnet.ipamd.leaks import MAX_DELAY_S, LeakSweep
+from labnet.ipamd.metadata import NodeFacts
+from labnet.ipamd.policy import Targets, over, short
+from labnet.ipamd.pool import PoolSettings, StepError, WarmPool
 from labnet.ipamd.restore import PodRules, restore
 from labnet.ipamd.routes import plan_node
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest
@@ -31,22 +35,21 @@ from labnet.ipamd.telling import ToldEc2, ToldEvents
 from labnet.model.cloud import InstanceType
 from labnet.model.netstate import Backend
 from labnet.model.values import frozen
-from labnet.ports import Clock, Ec2Api, Events, Imds, NodeLog, NoLog, PodAnnotations, Slices
+from labnet.ports import Clock, Ec2Api, Events, Imds, NodeLog, NodeObjects, NoLog, PodAnnotations, Slices
 
 HALF_STEP_S = 2.5
 REFRESH_INTERVAL_S = 30.0
-SETUP_TRIES = 6
-StepError = (Ec2Error, ImdsError, IpamError, KernelError)
 
 
 @frozen
 class NodeIdentity:
-    """Which node of which lab."""
+    """Which node of which lab; the seed decides what chance decides."""
 
     lab: str
     name: str
     netns: str
     instance_id: str
+    seed: int = 0
 
 
 class Ipamd:
@@ -58,13 +61,14 @@ class Ipamd:
     def __init__(
         self, identity: NodeIdentity, *, ec2: Ec2Api, imds: Imds, slices: Slices, clock: Clock, events: Events, settings: Settings,
         backend: Backend, checkpoint_path: Path | None, max_pods: int, host_links: Callable[[], frozenset[str]],
-        annotations: PodAnnotations | None = None, log: NodeLog | None = None,
+        objects: NodeObjects | None = None, annotations: PodAnnotations | None = None, log: NodeLog | None = None,
     ) -> None:
         self._identity, self._slices, self._clock, self._settings = identity, slices, clock, settings
-        self._backend, self._max_pods, self._host_links, self._annotations = backend, max_pods, host_links, annotations
+        self._backend, self._max_pods, self._host_links = backend, max_pods, host_links
+        self._objects, self._annotations = objects, annotations
         self._log = log or NoLog()
         self._events = ToldEvents(events, self._log)
-        self._cloud = NodeCloud(ToldEc2(ec2, self._log), imds, clock, settings)
+        self._cloud = NodeCloud(ToldEc2(ec2, self._log), imds, clock, settings, self._denied)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
         self._datastore = Datastore(settings.cooldown_s)
@@ -72,7 +76,8 @@ class Ipamd:
         self._pool: WarmPool | None = None
         self._calls: PluginCalls | None = None
         self._planned_cidrs: tuple[str, ...] = ()
-        self._groups: dict[str, tuple[str, ...]] = {}
+        self._groups: GroupRefresh | None = None
+        self._sweeps = 0
         self._told: tuple[int, int, int] | None = None
         self._steps = 0
         self._idle = asyncio.Event()
@@ -89,25 +94,26 @@ class Ipamd:
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
         node_ready = await self._set_up_node(facts)
-        for eni in await self._managed():
-            await self._cloud.tag(eni.id, eni.tags)
+        for eni in await self._pool.enis.managed(await self._cloud.attached()):
+            await self._pool.enis.tag(eni)
             try:
-                await self._pool.adopt(eni, tries=SETUP_TRIES)
-            except (IpamError, KernelError) as error:
-                self._events.record(self._object, "EniNotSetUp", f"{eni.id}: {error}")
+                await self._pool.enis.adopt_patiently(eni)
+            except StepError as error:
+                self._tell("EniNotSetUp", f"{eni.id}: {error}")
         await self._restore(facts, node_ready)
         self._calls = self._make_calls(facts)
-        if not self._settings.custom_networking:
-            await self._refresh_groups(facts)
+        self._groups = GroupRefresh(self._cloud, self._datastore, self._tell)
+        await self._watch_groups()
         await self._pool.fill()
         if node_ready is not None:
             await node_ready
         self._tell_figures(always=True)
 
     async def run(self) -> None:
-        """Keep the pool, and watch what the node was told by others, for ever."""
+        """Keep the pool, watch what others decide for the node, and sweep up leaked ENIs every hour, for ever."""
         loop = asyncio.get_running_loop()
-        loops = [loop.create_task(one) for one in (self._keep_pool(), self._watch())]
+        parts = [self._keep_pool(), self._watch(), *([self._sweep_leaks()] if self._settings.leaked_eni_cleanup else [])]
+        loops = [loop.create_task(one) for one in parts]
         try:
             await asyncio.gather(*loops)
         finally:
@@ -136,8 +142,15 @@ class Ipamd:
         while True:
             await self._clock.sleep(REFRESH_INTERVAL_S)
             await self._step(self._watch_cidrs)
-            if not self._settings.custom_networking:
-                await self._step(self._watch_groups)
+            await self._step(self._watch_groups)
+
+    async def _sweep_leaks(self) -> None:
+        def pause_s() -> float:
+            self._sweeps += 1
+            who = self._identity
+            return float(int(chance((who.seed, who.lab, who.name), "leak sweep", self._sweeps) * MAX_DELAY_S))
+
+        await LeakSweep(self._cloud, self._clock, pause_s, lambda: not self._running.terminating, self._tell).run(self._known)
 
     async def _step(self, step: Callable[[], Awaitable[None]]) -> None:
         if self._running.terminating:
@@ -147,7 +160,7 @@ class Ipamd:
         try:
             await step()
         except StepError as error:
-            self._events.record(self._object, *explain(error))
+            self._tell("PoolStepFailed", str(error))
         finally:
             self._steps -= 1
             if not self._steps:
@@ -167,7 +180,9 @@ class Ipamd:
             await node_ready
 
     async def _watch_groups(self) -> None:
-        await self._refresh_groups(self._known)
+        """With custom networking the other ENIs have groups of their own."""
+        if self._groups is not None and self._settings.provisioning and not self._settings.custom_networking:
+            await self._groups.refresh(self._known)
 
     # ---- the plugin's calls -----------------------------------------------------------------------------------------------
 
@@ -197,14 +212,15 @@ class Ipamd:
 
     def _tell_figures(self, *, always: bool = False) -> None:
         """The pool's figures, when they are others than last time."""
-        stats = self._datastore.stats(self._clock.now_s())
+        stats, targets = self._datastore.stats(self._clock.now_s()), self._running.settings.targets
         figures = (stats.total, stats.assigned, stats.cooling)
         if figures == self._told and not always:
             return
         self._told = figures
+        lacking, beyond = short(stats, targets), over(stats, targets)
         self._log.debug(
             f"IP pool: total {stats.total}, assigned {stats.assigned}, available {stats.available}, cooling {stats.cooling}, "
-            f"on {len(stats.enis)} ENIs"
+            f"short {lacking}, over {beyond}, on {len(stats.enis)} ENIs"
         )
 
     # ---- start-up ---------------------------------------------------------------------------------------------------------
@@ -213,15 +229,15 @@ class Ipamd:
         settings = self._settings
         targets = Targets(
             warm_enis=settings.warm_enis, warm_ips=settings.warm_ips, minimum_ips=settings.minimum_ips,
-            warm_prefixes=settings.warm_prefixes, prefix_mode=prefixes, max_pods=self._max_pods,
+            warm_prefixes=settings.warm_prefixes, prefix_mode=prefixes, max_pods=self._max_pods, skip_first_eni=settings.custom_networking,
         )
         pool = PoolSettings(
             targets, max_enis=min(kind.enis, settings.max_enis or kind.enis), slots_per_eni=kind.ipv4_per_eni - 1,
-            subnet_discovery=settings.subnet_discovery,
+            node=settings,
         )
         return WarmPool(
             self._identity.name, pool, facts=facts, cloud=self._cloud, datastore=self._datastore, setup=self._setup, clock=self._clock,
-            events=self._events,
+            events=self._events, objects=self._objects,
         )
 
     def _make_calls(self, facts: NodeFacts) -> PluginCalls:
@@ -235,7 +251,7 @@ class Ipamd:
             return False
         if kind.hypervisor != "nitro" and not kind.bare_metal:
             text = f"{kind.name} is no Nitro type: prefix delegation stays off"
-            self._events.record(self._object, "PrefixDelegationOff", text)
+            self._tell("PrefixDelegationOff", text)
             return False
         return True
 
@@ -245,16 +261,13 @@ class Ipamd:
         Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: ImdsError; KernelError when awaited.
         """
         cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
+        if not cidrs and not self._settings.external_snat:
+            raise IpamError("the metadata service lists no block of the VPC, and without one nothing can be masked")
         if cidrs == self._planned_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
             return None
         plan = plan_node(self._settings, self._backend, facts.primary_ip, cidrs)
         self._planned_cidrs = cidrs
         return self._slices.set_soon([(self._identity.netns, plan)])
-
-    async def _managed(self) -> list[AttachedEni]:
-        listed = await self._cloud.tagged(await self._cloud.attached())
-        self._running.unmanaged = frozenset(eni.id for eni in listed if not eni.managed)
-        return [eni for eni in listed if eni.managed]
 
     async def _restore(self, facts: NodeFacts, node_ready: Awaitable[None] | None) -> None:
         """Take over what an earlier daemon gave away, write the file anew, free what the mode cannot give, and mend the pods' rules."""
@@ -272,8 +285,8 @@ class Ipamd:
         if read:
             self._checkpoint.write(self._datastore.assignments())
         if restored.gone:
-            self._events.record(self._object, "CheckpointPruned", f"{restored.gone} addresses of the checkpoint are gone")
-        await self._free_other_kind()
+            self._tell("CheckpointPruned", f"{restored.gone} addresses of the checkpoint are gone")
+        await self._running.tidy()
         blocks = await self._cloud.vpc_cidrs(facts.primary_mac)
         mended = sum(rules.normalise(one, self._rule_blocks(blocks)) for one in restored.kept)
         if read:
@@ -284,28 +297,13 @@ class Ipamd:
         settings = self._settings
         return None if settings.dialect != "1.6" or settings.external_snat else (*vpc_cidrs, *settings.exclude_snat_cidrs)
 
-    async def _free_other_kind(self) -> None:
-        """After prefix delegation was turned on or off: free what pods can no longer get and nobody has."""
-        for entry in self._datastore.enis():
-            others = entry.addresses if self._datastore.prefix_mode else entry.prefixes
-            idle = sorted(block for block in others if not self._datastore.in_use(block))
-            if idle:
-                self._datastore.remove(entry.id, idle)
-                await self._cloud.unassign(entry.id, idle)
-
-    async def _refresh_groups(self, facts: NodeFacts) -> None:
-        """Every managed ENI gets the first one's security groups: once at the start, then when they change."""
-        groups = await self._cloud.security_groups(facts.primary_mac)
-        for entry in self._datastore.enis():
-            if self._groups.get(entry.id) != groups:
-                await self._cloud.set_security_groups(entry.id, groups)
-                self._groups[entry.id] = groups
-
     # ---- small things -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _object(self) -> str:
-        return f"node/{self._identity.name}"
+    def _tell(self, reason: str, message: str) -> None:
+        self._events.record(f"node/{self._identity.name}", reason, message)
+
+    def _denied(self, action: str) -> None:
+        self._tell("MissingIAMPermissions", f"ec2:{action} is denied to the node's role")
 
     @property
     def _running(self) -> WarmPool:

@@ -144,7 +144,7 @@ class NodeAgent:
     def _make_ipamd(self, env: Env) -> Ipamd:
         parts, settings = self._parts, Settings.from_env(env, self._dialect)
         return Ipamd(
-            NodeIdentity(lab=parts.lab, name=self._node.name, netns=self.netns, instance_id=self._instance_id),
+            NodeIdentity(lab=parts.lab, name=self._node.name, netns=self.netns, instance_id=self._instance_id, seed=parts.seed),
             ec2=parts.ec2.client(self._node.name), imds=InProcessImds(parts.ec2, self._instance_id), slices=parts.slices, clock=parts.clock,
             events=parts.events, settings=settings, backend=self._backend,
             checkpoint_path=parts.host.node_file(self._node.name, settings.checkpoint_path), max_pods=self._max_pods,
