@@ -18,9 +18,9 @@ from labnet.ipamd.checkpoint import Checkpoint
 from labnet.ipamd.cloud import AttachedEni, NodeCloud, NodeFacts
 from labnet.ipamd.datastore import AttachmentKey, Datastore, EniEntry
 from labnet.ipamd.enis import EniSetup
+from labnet.ipamd.nodesetup import NodeSetup
 from labnet.ipamd.policy import Targets
 from labnet.ipamd.pool import PoolSettings, WarmPool, explain
-from labnet.ipamd.routes import plan_node
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, IpAllocation
 from labnet.ipamd.settings import Settings
 from labnet.model.cloud import InstanceType
@@ -51,16 +51,16 @@ class Ipamd:
         self, identity: NodeIdentity, *, ec2: Ec2Api, imds: Imds, slices: Slices, clock: Clock, events: Events, settings: Settings,
         backend: Backend, checkpoint_path: Path | None, max_pods: int, host_links: Callable[[], frozenset[str]],
     ) -> None:
-        self._identity, self._slices, self._clock, self._events, self._settings = identity, slices, clock, events, settings
-        self._backend, self._max_pods = backend, max_pods
+        self._identity, self._clock, self._events, self._settings = identity, clock, events, settings
+        self._max_pods = max_pods
         self._cloud = NodeCloud(ec2, imds, clock, settings)
+        self._node_setup = NodeSetup(identity.netns, settings, backend, slices)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
         self._saving: asyncio.Future[None] | None = None
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
-        self._planned_cidrs: tuple[str, ...] = ()
         self._groups: dict[str, tuple[str, ...]] = {}
         self._refreshed_at_s = float("-inf")
 
@@ -73,7 +73,7 @@ class Ipamd:
         prefixes = self._prefix_mode(kind)
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
-        node_ready = await self._set_up_node(facts)
+        node_ready = await self._set_up_node(facts, starting=True)
         for eni in await self._managed():
             await self._cloud.tag(eni.id, eni.tags)
             try:
@@ -229,17 +229,12 @@ class Ipamd:
             return False
         return True
 
-    async def _set_up_node(self, facts: NodeFacts) -> Awaitable[None] | None:
+    async def _set_up_node(self, facts: NodeFacts, *, starting: bool = False) -> Awaitable[None] | None:
         """The node's own slice, anew when the VPC has other blocks than before: under way, and what tells when it is there.
 
         Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: ImdsError; KernelError when awaited.
         """
-        cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
-        if cidrs == self._planned_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
-            return None
-        plan = plan_node(self._settings, self._backend, facts.primary_ip, cidrs)
-        self._planned_cidrs = cidrs
-        return self._slices.set_soon([(self._identity.netns, plan)])
+        return self._node_setup.set_up(facts.primary_ip, await self._cloud.vpc_cidrs(facts.primary_mac), starting=starting)
 
     async def _managed(self) -> list[AttachedEni]:
         listed = await self._cloud.tagged(await self._cloud.attached())
