@@ -25,10 +25,10 @@ from labnet.ipamd.enis import EniSetup
 from labnet.ipamd.groups import GroupRefresh
 from labnet.ipamd.leaks import MAX_DELAY_S, LeakSweep
 from labnet.ipamd.metadata import NodeFacts
+from labnet.ipamd.nodesetup import NodeSetup
 from labnet.ipamd.policy import Targets, over, short
 from labnet.ipamd.pool import PoolSettings, StepError, WarmPool
 from labnet.ipamd.restore import PodRules, restore
-from labnet.ipamd.routes import plan_node
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest
 from labnet.ipamd.settings import Settings
 from labnet.ipamd.telling import ToldEc2, ToldEvents
@@ -64,18 +64,18 @@ class Ipamd:
         objects: NodeObjects | None = None, annotations: PodAnnotations | None = None, log: NodeLog | None = None,
     ) -> None:
         self._identity, self._slices, self._clock, self._settings = identity, slices, clock, settings
-        self._backend, self._max_pods, self._host_links = backend, max_pods, host_links
+        self._max_pods, self._host_links = max_pods, host_links
         self._objects, self._annotations = objects, annotations
         self._log = log or NoLog()
         self._events = ToldEvents(events, self._log)
         self._cloud = NodeCloud(ToldEc2(ec2, self._log), imds, clock, settings, self._denied)
+        self._node_setup = NodeSetup(identity.netns, settings, backend, slices)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
         self._calls: PluginCalls | None = None
-        self._planned_cidrs: tuple[str, ...] = ()
         self._groups: GroupRefresh | None = None
         self._sweeps = 0
         self._told: tuple[int, int, int] | None = None
@@ -93,7 +93,7 @@ class Ipamd:
         prefixes = self._prefix_mode(kind)
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
-        node_ready = await self._set_up_node(facts)
+        node_ready = await self._set_up_node(facts, starting=True)
         for eni in await self._pool.enis.managed(await self._cloud.attached()):
             await self._pool.enis.tag(eni)
             try:
@@ -255,19 +255,15 @@ class Ipamd:
             return False
         return True
 
-    async def _set_up_node(self, facts: NodeFacts) -> Awaitable[None] | None:
+    async def _set_up_node(self, facts: NodeFacts, *, starting: bool = False) -> Awaitable[None] | None:
         """The node's own slice, anew when the VPC has other blocks than before: under way, and what tells when it is there.
 
-        Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: ImdsError; KernelError when awaited.
+        Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: IpamError, ImdsError; KernelError when awaited.
         """
         cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
         if not cidrs and not self._settings.external_snat:
             raise IpamError("the metadata service lists no block of the VPC, and without one nothing can be masked")
-        if cidrs == self._planned_cidrs and self._slices.claimed(self._identity.netns, "ipamd") is not None:
-            return None
-        plan = plan_node(self._settings, self._backend, facts.primary_ip, cidrs)
-        self._planned_cidrs = cidrs
-        return self._slices.set_soon([(self._identity.netns, plan)])
+        return self._node_setup.set_up(facts.primary_ip, cidrs, starting=starting)
 
     async def _restore(self, facts: NodeFacts, node_ready: Awaitable[None] | None) -> None:
         """Take over what an earlier daemon gave away, write the file anew, free what the mode cannot give, and mend the pods' rules."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from labnet.kernel.diff import canonical, diff_indexed, index, matches, missing, surplus
 from labnet.kernel.ruleorder import out_of_place
-from labnet.model.netstate import Batch, Change, IptRule, KernelObject, KernelState, Key, NftTable, Slice, Sysctl
+from labnet.model.netstate import Batch, Change, IptRule, KernelObject, KernelState, Key, Slice, Sysctl
 from labnet.ports import Kernel
 
 Busy = Callable[[], AbstractContextManager[None]]
@@ -283,6 +283,4 @@ def _in_words_of(planned: KernelObject | None, seen: KernelObject) -> KernelObje
     """The planned object when the kernel holds it, else what was seen."""
     if planned is None:
         return seen
-    if isinstance(planned, NftTable) and isinstance(seen, NftTable):
-        return planned  # the kernel does not tell a table's body in the words in which it was loaded
     return planned if matches(seen, planned) else seen

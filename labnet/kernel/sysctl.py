@@ -18,7 +18,8 @@ MAX_BYTES = 4096
 def apply(fd: int, netns: str, changes: Sequence[Change], done: list[tuple[str, Change]]) -> None:
     """Write values in order; each that was written is added to `done` with the value that it found there.
 
-    Giving a sysctl up is no write, nor is an optional one that this kernel has not. Errors: KernelError (ENOENT no such path, EINVAL refused or clamped, EPERM not writable here).
+    Giving a sysctl up is no write, nor is an optional one that this kernel has not.
+    Errors: KernelError (ENOENT no such path, EINVAL refused or clamped, EPERM not writable here).
     """
     with enter(fd):
         for change in changes:
