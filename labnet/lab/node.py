@@ -16,6 +16,7 @@ from labnet.ipamd.daemon import Ipamd, NodeIdentity
 from labnet.ipamd.settings import Settings
 from labnet.kernel import iptables
 from labnet.kube.kubelet import Kubelet, KubeletSettings
+from labnet.kube.node_objects import KubeNodeObjects
 from labnet.kube.store import KubeStore
 from labnet.lab.events import LabEvents
 from labnet.lab.host import Host
@@ -126,6 +127,7 @@ class NodeAgent:
             ec2=parts.ec2.client(self._node.name), imds=InProcessImds(parts.ec2, instance_id), slices=parts.slices, clock=parts.clock,
             events=parts.events, settings=Settings.from_env(self._cni.env, self._cni.dialect), backend=backend,
             checkpoint_path=parts.host.checkpoint(self._node.name), max_pods=max_pods, host_links=self._host_links,
+            objects=KubeNodeObjects(parts.kube, self._node.name),
         )
 
     def _host_links(self) -> frozenset[str]:
