@@ -16,7 +16,9 @@ from labnet.ec2 import limits
 from labnet.errors import LabnetError
 from labnet.fabric.places import is_alive, node_netns_of
 from labnet.lab.node import NodeAgent, NodeParts, detect_backend
+from labnet.lab.pod_networking import pod_networking
 from labnet.model import names
+from labnet.model.capacity import max_pods
 from labnet.model.cloud import CloudState, Instance
 from labnet.model.cluster import PodView, node_document
 from labnet.model.netstate import Backend, Change, Sysctl
@@ -110,17 +112,18 @@ class Fleet:
         if spec is None:
             subnet = cloud.subnets[instance.subnet_id]
             spec = NodeSpec(instance.name, instance.instance_type, subnet.tags.get("Name", subnet.id))
-        kind = limits.load()[instance.instance_type]
+        most = max_pods(limits.load()[instance.instance_type], pod_networking(self._cni.env if self._cni.kind == "vpc" else {}))
         primary = cloud.enis_of(instance.id)[0].addresses[0]
         parts.kube.create(
             node_document(
                 instance.name, uid=names.aws_id("node", parts.seed, parts.lab, instance.id), instance_id=instance.id,
                 instance_type=instance.instance_type, zone=instance.availability_zone, internal_ip=primary.address,
-                external_ip=primary.public or "", max_pods=kind.max_pods, labels=spec.labels,
+                external_ip=primary.public or "", max_pods=most, labels=spec.labels, annotations=spec.annotations,
+                taints=tuple({"key": one.key, "value": one.value, "effect": one.effect} for one in spec.taints),
             )
         )
         agent = NodeAgent(
-            parts, spec, self._cni, instance.id, kind.max_pods, always_exec=self._always_exec, backend=self._backend(spec),
+            parts, spec, self._cni, instance.id, most, always_exec=self._always_exec, backend=self._backend(spec),
         )
         loop = asyncio.get_running_loop()
         up = loop.create_task(self._start(instance.name, agent), name=f"start of {instance.name}")

@@ -19,6 +19,7 @@ from labnet.ipamd.settings import Settings
 from labnet.kernel import iptables
 from labnet.kube.annotations import StoredAnnotations
 from labnet.kube.kubelet import Kubelet, KubeletSettings
+from labnet.kube.node_objects import KubeNodeObjects
 from labnet.kube.store import KubeStore
 from labnet.lab.aws_node import AwsNode, Env, Tell
 from labnet.lab.events import LabEvents
@@ -148,7 +149,7 @@ class NodeAgent:
             ec2=parts.ec2.client(self._node.name), imds=InProcessImds(parts.ec2, self._instance_id), slices=parts.slices, clock=parts.clock,
             events=parts.events, settings=settings, backend=self._backend,
             checkpoint_path=parts.host.node_file(self._node.name, settings.checkpoint_path), max_pods=self._max_pods,
-            host_links=self._host_links, annotations=StoredAnnotations(parts.kube),
+            host_links=self._host_links, objects=KubeNodeObjects(parts.kube, self._node.name), annotations=StoredAnnotations(parts.kube),
             log=self._logs.ipamd(settings.log_file, settings.log_level),
         )
 

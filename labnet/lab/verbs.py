@@ -16,7 +16,7 @@ from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
 from labnet.lab.world import World
 from labnet.model import codec
-from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck, Scenario
+from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck, Scenario
 
 Args = Mapping[str, Any]
 Answer = Mapping[str, Any]
@@ -121,6 +121,10 @@ class Verbs:
                 return checks.judge_packet(check, traced.path, self._world.lab, asked)
             if isinstance(check, Ec2Check):
                 return checks.judge_ec2(check, self._enis(check.node))
+            if isinstance(check, PodCheck):
+                return checks.judge_pods(check, self._world.status())
+            if isinstance(check, EventCheck):
+                return checks.judge_event(check, self._world.events.all())
             return await self._kernel_check(check, asked)
         except LabnetError as error:
             return checks.failed(asked, error.message)

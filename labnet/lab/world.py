@@ -17,7 +17,7 @@ from labnet.fabric.reconcile import Fabric
 from labnet.kernel.slices import SliceBook
 from labnet.kube.scheduler import Scheduler
 from labnet.kube.store import KubeStore
-from labnet.lab import cloud_setup
+from labnet.lab import cloud_setup, kube_objects
 from labnet.lab.cloud_setup import CloudIds
 from labnet.lab.ec2_endpoint import Ec2Endpoint, open_endpoint
 from labnet.lab.events import LabEvents
@@ -80,6 +80,7 @@ class World:
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
         self.kernel.prepare_netns([names.pod_netns(self.lab, pod.namespace, pod.name) for pod in self.scenario.pods if not pod.host_network])
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
+        kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
         for number, node in enumerate(self.scenario.nodes, 1):
@@ -138,13 +139,14 @@ class World:
     # ---- change -----------------------------------------------------------------------------------------------------------
 
     async def reconcile(self, scenario: Scenario, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
-        """Make a running lab what a scenario says: pods come and go; what cannot change in place is refused by name; then repair."""
+        """Make a running lab what a scenario says: pods and objects come and go; what cannot change is refused by name; then repair."""
         refuse_other_changes(self.scenario, scenario)
         self._refuse_taken_names(scenario)
         self.ec2.behaviour.configure(scenario.ec2)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
+        kube_objects.make_true(self.kube, scenario, self._ids, self.lab)
         leaving = {key for key, spec in present.items() if wanted.get(key) != spec and self.kube.find("Pod", *key)}
         for key in leaving:
             self.kube.delete("Pod", *key)
@@ -240,14 +242,14 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+    """Only pods, objects, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
     pairs: Mapping[str, tuple[object, object]] = {
         "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, objects, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
 
 
