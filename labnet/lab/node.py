@@ -137,6 +137,10 @@ class NodeAgent:
             for eni in self._daemon.ipamd.state()["enis"]
         }
 
+    def pod_links(self) -> dict[str, str]:
+        """The node's ends of its pods' veths, by the hash in their names: the prefix may have been another one when they came."""
+        return {link[-names.VETH_HASH_DIGITS:]: link for link in (self._plugin.links() if self._plugin is not None else ())}
+
     # ---- making -----------------------------------------------------------------------------------------------------------
 
     def _make_daemon(self, env: Env) -> AwsNode:
