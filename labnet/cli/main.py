@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "events": ("Packets", "look", "Show what happened in the lab."),
     "plan": ("Plans", "look", "Show what would be changed, as ip and iptables would print it."),
     "repair": ("Plans", "health", "Put back what was changed behind the lab's back."),
+    "capacity": ("Plans", "capacity", "Count the pods of an instance type, and the nodes of a subnet."),
     "scenarios": ("Scenarios", "scenario", "List the scenarios that come with labnet, or show one."),
     "validate": ("Scenarios", "scenario", "Check a scenario file without running it."),
     "schema": ("Scenarios", "scenario", "Print the JSON Schema of scenario files."),

@@ -35,8 +35,8 @@ class Host(Protocol):
     def results(self, node: str) -> Results:
         """Where a node's runtime remembers what ADD said."""
 
-    def checkpoint(self, node: str) -> Path | None:
-        """ipamd's file, or None for none."""
+    def node_file(self, node: str, path: str) -> Path | None:
+        """Where a file of a node's own view lies on this machine, its folder made; None for nowhere."""
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
@@ -73,7 +73,7 @@ class NoHost:
         """In memory."""
         return MemoryResults()
 
-    def checkpoint(self, node: str) -> Path | None:
+    def node_file(self, node: str, path: str) -> Path | None:
         """No file."""
         return None
 
@@ -120,11 +120,11 @@ class LocalHost:
         """Files, as a container runtime keeps them."""
         return FileResults(self._paths.node(node) / "var/lib/cni/results")
 
-    def checkpoint(self, node: str) -> Path | None:
-        """Where the daemon keeps it on a real node, in the node's own files."""
-        path = self._paths.node(node) / "var/run/aws-node/ipam.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def node_file(self, node: str, path: str) -> Path | None:
+        """Below the node's own files, its folder made."""
+        found = self._paths.node(node) / path[1:]
+        found.parent.mkdir(parents=True, exist_ok=True)
+        return found
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
