@@ -51,6 +51,7 @@ class Objects:
 
     def __init__(self) -> None:
         self.cordoned = False
+        self.gone = False
         self.config: EniConfig | None = None
         self.keys: list[tuple[str, str]] = []
 
@@ -58,6 +59,8 @@ class Objects:
         return 110
 
     def unschedulable(self) -> bool:
+        if self.gone:
+            raise NotFoundError("node t-node1 not found")
         return self.cordoned
 
     def eni_config(self, annotation_key: str, label_key: str) -> EniConfig:

@@ -320,3 +320,12 @@ def test_a_node_that_starts_cordoned_starts_empty(node: Make) -> None:
     one.objects.cordoned = False
     one.wait(6)
     assert one.add().success
+
+
+def test_a_node_that_kubernetes_does_not_know_is_not_cordoned(node: Make) -> None:
+    one = node()
+    one.objects.gone = True
+    one.start()
+    one.add()
+    one.wait(10)
+    assert one.pool == (2, 6)
