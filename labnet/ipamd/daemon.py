@@ -168,6 +168,11 @@ class Ipamd:
         entry = self._entry(assignment.eni_id)
         return DelNetworkReply(success=True, allocations=(IpAllocation(assignment.address, entry.device_index, entry.table),))
 
+    def attachments(self, network: str) -> tuple[tuple[str, str], ...]:
+        """(container id, interface name) of everybody in a network who has an address."""
+        keys = (one.key for one in self._datastore.assignments())
+        return tuple((key.container_id, key.if_name) for key in keys if key.network == network)
+
     async def _saved(self) -> None:
         """Until the checkpoint holds what the datastore holds now. Calls of one turn of the loop share one file. Errors: IpamError."""
         if self._saving is None:

@@ -133,7 +133,7 @@ class LocalHost:
         server = CniServer(socket_path, plugin, kernel, netns)
         await server.start()
         self._servers[node] = server
-        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
+        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable, executable.language())
 
     def credentials(self) -> Credentials:
         """From the lab's directory, made on first use."""

@@ -8,6 +8,7 @@ from typing import Any
 from labnet.cni.registry import Registry
 from labnet.cni.runtime import Exec, InProcess, Runtime
 from labnet.cni.vpc.conflist import TYPE, vpc_conflist
+from labnet.cni.vpc.daemon import DaemonSocket
 from labnet.cni.vpc.plugin import VpcPlugin, VpcPluginSettings
 from labnet.ec2.imds import InProcessImds
 from labnet.ec2.service import Ec2Service
@@ -60,7 +61,8 @@ class NodeAgent:
         self.netns = names.node_netns(parts.lab, node.name)
         self._ipamd = self._make_ipamd(instance_id, max_pods, backend) if cni.kind == "vpc" else None
         plugin_settings = VpcPluginSettings(parts.lab, parts.seed, self.netns, cni.dialect)
-        self._plugin = VpcPlugin(self._ipamd, parts.slices, parts.kernel, plugin_settings) if self._ipamd is not None else None
+        self._daemon_socket = DaemonSocket()
+        self._plugin = VpcPlugin(self._daemon_socket, parts.slices, parts.kernel, plugin_settings) if self._ipamd is not None else None
         self._conflist = vpc_conflist(cni.dialect, cni.env)
         self._kubelet = self._make_kubelet(instance_id, always_exec)
         self._started = False
@@ -85,6 +87,7 @@ class NodeAgent:
         if self._ipamd is None or self._plugin is None:
             return
         await self._ipamd.start()
+        self._daemon_socket.listen(self._ipamd)
         await self._parts.host.serve_cni(self._node.name, self.netns, self._plugin, self._parts.kernel)
         self._parts.host.write_conflist(self._node.name, self._conflist)
         self._kubelet.network_ready()

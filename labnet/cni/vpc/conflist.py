@@ -26,6 +26,7 @@ DEFAULT_MTU_BYTES = 9001
 MIN_MTU_BYTES = 576
 PREFIX_CHARS = 4
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+VALID = "cni.dev/valid-attachments"
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 
 
@@ -68,3 +69,13 @@ def parse_netconf(config: NetConf) -> VpcNetConf:
         raise CniError(spec.INTERNAL, "conf.VethPrefix can be at most 4 characters long")
     number = int(mtu) if _DECIMAL.fullmatch(mtu) else DEFAULT_MTU_BYTES
     return VpcNetConf(prefix, number if MIN_MTU_BYTES <= number <= DEFAULT_MTU_BYTES else DEFAULT_MTU_BYTES)
+
+
+def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]]:
+    """(container id, interface name) of what GC must leave alone. Errors: CniError 7: no list would mean that nothing is valid."""
+    if VALID not in config.document:
+        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is missing")
+    try:
+        return frozenset((str(item["containerID"]), str(item["ifname"])) for item in config.document[VALID] or ())
+    except (TypeError, KeyError) as error:
+        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is no list of containerID and ifname") from error
