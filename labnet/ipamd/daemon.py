@@ -194,6 +194,11 @@ class Ipamd:
         """Take an address back (see `PluginCalls.delete`)."""
         return await self._serving.delete(request)
 
+    def attachments(self, network: str) -> tuple[tuple[str, str], ...]:
+        """(container id, interface name) of everybody in a network who has an address."""
+        keys = (one.key for one in self._datastore.assignments())
+        return tuple((key.container_id, key.if_name) for key in keys if key.network == network)
+
     # ---- what others may see ----------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:

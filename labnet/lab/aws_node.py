@@ -8,12 +8,11 @@ next with the new environment; pods stay, and are taken over by the checkpoint. 
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable, Mapping
 
+from labnet.cni.vpc.daemon import DaemonSocket
 from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError
 from labnet.ipamd.daemon import Ipamd
-from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest
 from labnet.ports import Clock, Events
 
 RESTART_S, MAX_RESTART_S = 10.0, 300.0
@@ -23,38 +22,9 @@ GRACE_S = 10.0
 DOWN_S = 2.0
 """How long a node is without a daemon while it rolls: labnet's estimate of what a container's end and start take."""
 DAEMON_SET = "daemonset/kube-system/aws-node"
-NOBODY = 'connection error: desc = "transport: Error while dialing: dial unix /var/run/aws-node/ipamd.sock: connect: connection refused"'
 Env = Mapping[str, str]
 Ready = Callable[[Env], Awaitable[None]]
 Tell = Callable[[str], None]
-
-
-class IpamdDoor:
-    """The daemon's socket as the plugin sees it: nobody answers while there is no daemon."""
-
-    def __init__(self) -> None:
-        self._ipamd: Ipamd | None = None
-
-    def open(self, ipamd: Ipamd) -> None:
-        """From now on this daemon answers."""
-        self._ipamd = ipamd
-
-    def close(self) -> None:
-        """From now on nobody does."""
-        self._ipamd = None
-
-    async def add_network(self, request: AddNetworkRequest) -> AddNetworkReply:
-        """An address for a container. Errors: ConnectionError without a daemon; those of `Ipamd.add_network`."""
-        return await self._answering().add_network(request)
-
-    async def del_network(self, request: DelNetworkRequest) -> DelNetworkReply:
-        """Give it back. Errors: ConnectionError without a daemon; those of `Ipamd.del_network`."""
-        return await self._answering().del_network(request)
-
-    def _answering(self) -> Ipamd:
-        if self._ipamd is None:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, NOBODY)
-        return self._ipamd
 
 
 class AwsNode:
@@ -64,7 +34,7 @@ class AwsNode:
         self._node, self._make, self._ready, self._clock, self._events = node, make, ready, clock, events
         self.env = env
         self.ipamd = make(env)
-        self.door = IpamdDoor()
+        self.socket = DaemonSocket()
         self.trouble = ""
         """Why the daemon is not up; empty when it is."""
         self._up, self._go = asyncio.Event(), asyncio.Event()
@@ -126,7 +96,7 @@ class AwsNode:
         finally:
             for task in waits:
                 task.cancel()
-        self.door.close()
+        self.socket.close()
         self._go.clear()
         self._up.clear()
         self.trouble = "its daemon has ended"
@@ -149,7 +119,7 @@ class AwsNode:
 
     async def _start(self) -> None:
         await self.ipamd.start()
-        self.door.open(self.ipamd)
+        self.socket.listen(self.ipamd)
         await self._ready(self.env)
         self.trouble = ""
         self._up.set()

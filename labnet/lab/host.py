@@ -19,6 +19,7 @@ from labnet.cni.runtime import Spawn
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import FILE_NAME, TYPE
 from labnet.cni.vpc.server import CniServer, NodePlugin
+from labnet.errors import NotFoundError
 from labnet.lab import credentials, programs, views
 from labnet.lab.credentials import Credentials
 from labnet.lab.paths import SOCKET_PATH_BYTES, LabPaths
@@ -40,6 +41,12 @@ class Host(Protocol):
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
+
+    def lab_log(self) -> Path:
+        """The log of the lab's process. Errors: NotFoundError."""
+
+    def pod_log(self, netns: str) -> Path:
+        """What the programs of a pod print. Errors: NotFoundError, when it has none."""
 
     def credentials(self) -> Credentials:
         """The lab's AWS keys."""
@@ -79,6 +86,14 @@ class NoHost:
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Nobody listens."""
+
+    def lab_log(self) -> Path:
+        """No file."""
+        raise NotFoundError("a plan has no log")
+
+    def pod_log(self, netns: str) -> Path:
+        """No file."""
+        raise NotFoundError("a plan has no log")
 
     def credentials(self) -> Credentials:
         """Keys that open nothing."""
@@ -133,7 +148,18 @@ class LocalHost:
         server = CniServer(socket_path, plugin, kernel, netns)
         await server.start()
         self._servers[node] = server
-        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
+        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable, executable.language())
+
+    def lab_log(self) -> Path:
+        """In the lab's directory."""
+        return self._paths.log
+
+    def pod_log(self, netns: str) -> Path:
+        """Beside the pod's files. Errors: NotFoundError."""
+        path = self._paths.pod(netns) / "log"
+        if not path.exists():
+            raise NotFoundError("the pod has no program that prints", "the built-in server has no log; 'labnet events' says how the pod came")
+        return path
 
     def credentials(self) -> Credentials:
         """From the lab's directory, made on first use."""

@@ -66,7 +66,7 @@ class NodeAgent:
         self._logs = NodeLogs(node.name, parts.clock, lambda path: parts.host.node_file(node.name, path), parts.log)
         self._daemon = self._make_daemon(cni.env) if cni.kind == "vpc" else None
         plugin_settings = VpcPluginSettings(parts.lab, parts.seed, self.netns, cni.dialect)
-        self._plugin = VpcPlugin(self._daemon.door, parts.slices, parts.kernel, plugin_settings) if self._daemon is not None else None
+        self._plugin = VpcPlugin(self._daemon.socket, parts.slices, parts.kernel, plugin_settings) if self._daemon is not None else None
         self._runtime = self._make_runtime(vpc_conflist(cni.dialect, cni.env), always_exec)
         self._kubelet = self._make_kubelet()
         self._served = False

@@ -20,7 +20,7 @@ SHARE = 10
 """One node of so many may be without a daemon at the same time: `maxUnavailable` is 10 %."""
 Env = Mapping[str, str]
 Tell = Callable[[str, int, int], None]
-"""Progress: what, how many nodes are done, of how many."""
+"""Progress: what, how many nodes are done, of how many; 0 of 0 = something else."""
 
 
 class Rollout:
@@ -54,11 +54,14 @@ class Rollout:
         queue = deque(self._fleet.agents)
         total, done = len(queue), 0
 
+        def trouble(text: str) -> None:
+            tell(text, 0, 0)
+
         async def worker() -> None:
             nonlocal done
             while queue:
                 name = queue.popleft()
-                await self._one(name, env, lambda text: tell(text, done, total))
+                await self._one(name, env, trouble)
                 done += 1
                 tell(f"{name} runs the new settings", done, total)
 

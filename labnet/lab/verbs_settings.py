@@ -42,7 +42,7 @@ class SettingsVerbs:
             return self._document({}, env, 0)
 
         def tell(text: str, done: int, total: int) -> None:
-            emit({"stage": "roll", "text": f"aws-node: {text},", "done": done, "total": total})
+            emit({"stage": "roll", "text": f"aws-node: {text}{',' if total else ''}", "done": done, "total": total})
 
         nodes = [name for name, agent in world.fleet.agents.items() if not agent.runs(env)]
         await self._wait(await world.set_env(env, tell), env, float(args.get("timeout", 120)))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from labnet.ec2 import limits
@@ -195,6 +196,14 @@ class World:
         while any(self.kube.find("Pod", *key) for key in keys) and self.clock.now_s() < end_s:
             await self.clock.sleep(0.05)
 
+    def log_of_node(self, node: str, *, plugin: bool) -> Path:
+        """Where the log of a node's daemon or plugin is. Errors: NotFoundError."""
+        return self.fleet.agents[node].log_file(plugin) or self.host.lab_log()
+
+    def log_of_pod(self, netns: str) -> Path:
+        """Where a pod's programs print. Errors: NotFoundError, when none has been started."""
+        return self.host.pod_log(netns)
+
     def drift(self) -> list[tuple[str, str, Any]]:
         """(namespace, slice, change) for all that is not as claimed."""
         return [(netns, part, change) for netns in self.slices.namespaces() for part, change in self.slices.drift(netns)]
@@ -264,9 +273,9 @@ def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -
     """Only pods, objects, checks and `ec2` may differ between a running lab and a new scenario, and `cni.env` if it is the `env` that
     the daemons have by now. Errors: UsageError naming what does.
     """
+    cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni),
-        "seed": (old.seed, new.seed),
+        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]

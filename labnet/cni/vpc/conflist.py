@@ -27,6 +27,7 @@ MIN_MTU_BYTES = 576
 PREFIX_CHARS = 4
 OLD_LOG = "/var/log/aws-routed-eni/plugin.log"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+VALID = "cni.dev/valid-attachments"
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 
 
@@ -81,3 +82,13 @@ def parse_netconf(config: NetConf) -> VpcNetConf:
 def plugin_log(netconf: VpcNetConf, dialect: Dialect) -> tuple[str, str]:
     """Path and level of the plugin's log; release 1.6 had them fixed."""
     return (OLD_LOG, "debug") if dialect == "1.6" else (netconf.log_file, netconf.log_level)
+
+
+def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]]:
+    """(container id, interface name) of what GC must leave alone. Errors: CniError 7: no list would mean that nothing is valid."""
+    if VALID not in config.document:
+        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is missing")
+    try:
+        return frozenset((str(item["containerID"]), str(item["ifname"])) for item in config.document[VALID] or ())
+    except (TypeError, KeyError) as error:
+        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is no list of containerID and ifname") from error
