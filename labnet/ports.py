@@ -133,8 +133,10 @@ class Kernel(Protocol):
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs in order in the background, each all or nothing; for each the error that `apply` would raise, or None."""
 
-    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
-        """Read a namespace back; of the sysctls those asked for (paths as in Sysctl)."""
+    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+        """Read a namespace back; of the sysctls those asked for (paths as in Sysctl) that exist. `packet_filter` False = quicker, without
+        iptables and nftables.
+        """
 
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
@@ -237,6 +239,9 @@ class Slices(Protocol):
 
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
+
+    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
+        """The namespace as the kernel holds it now, in the words of the claims where both mean the same. Errors: KernelError."""
 
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""

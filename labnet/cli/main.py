@@ -25,6 +25,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "ls": ("Labs", "lab", "List the labs of this machine."),
     "status": ("Labs", "look", "Show nodes with their ENIs, and pods with their addresses."),
     "exec": ("Labs", "lab", "Run a program on a node or in a pod."),
+    "set": ("Labs", "set", "Change the settings of a running lab: its aws-node rolls."),
+    "logs": ("Labs", "set", "Print the log of a node's ipamd or plugin, or of a pod."),
     "env": ("Labs", "lab", "Print the variables that point boto3 and the AWS CLI at the lab."),
     "ec2": ("AWS", "ec2", "Show the EC2 API's calls, subnets, throttling and coverage."),
     "fault": ("AWS", "fault", "Make EC2 calls fail or be denied, on purpose."),

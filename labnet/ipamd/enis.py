@@ -1,10 +1,14 @@
-"""The kernel side of secondary ENIs: wired when they come, forgotten as the VPC CNI forgets them. Source: docs/sources.md#ipamd-node"""
+"""The kernel side of secondary ENIs: wired when they come, whatever is on their link; forgotten as the VPC CNI forgets them.
+
+Source: docs/sources.md#ipamd-node
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from labnet.errors import IpamError
+from labnet.ipamd.leftovers import standing_eni
 from labnet.ipamd.metadata import AttachedEni
 from labnet.ipamd.routes import EniWiring, eni_slice, plan_eni
 from labnet.ipamd.settings import Settings
@@ -26,7 +30,14 @@ class EniSetup:
         """Set an ENI up. Errors: IpamError when its link does not come; KernelError."""
         await self._wait_for_link(eni_link(eni.device_index), eni.mac)
         wiring = EniWiring(eni.id, eni.device_index, eni.primary_ip, eni.subnet_cidr, self._settings.eni_mtu_bytes)
-        self._slices.set([(self._netns, plan_eni(self._settings, wiring))])
+        self._wire(wiring)
+
+    def _wire(self, wiring: EniWiring) -> None:
+        """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them."""
+        plan = plan_eni(self._settings, wiring)
+        seen = self._slices.observe(self._netns, packet_filter=False)
+        self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
+        self._slices.set([(self._netns, plan)])
 
     async def _wait_for_link(self, link: str, mac: str) -> None:
         for turn in range(LINK_TRIES):

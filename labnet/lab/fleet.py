@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labnet.ec2 import limits
@@ -57,6 +57,18 @@ class Fleet:
     def agents(self) -> Mapping[str, NodeAgent]:
         """The daemons of each node, by its name."""
         return {name: node.agent for name, node in self._nodes.items()}
+
+    def use_env(self, env: Mapping[str, str]) -> None:
+        """Nodes that come from now on get this environment for their daemons."""
+        self._cni = replace(self._cni, env=env)
+
+    def run_on(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something about a node that is there; it is cancelled when the node goes. Errors: KeyError."""
+        node = self._nodes[name]
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"roll of {name}")
+        node.tasks.add(task)
+        task.add_done_callback(node.tasks.discard)
+        return task
 
     def expect(self, spec: NodeSpec) -> None:
         """The next launch of an instance of that name is this node of the scenario."""
