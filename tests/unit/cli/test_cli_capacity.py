@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,16 @@ def test_mistakes(capsys, words: tuple[str, ...], message: str, hint: str) -> No
     assert (code, out) == (2, "")
     assert message in err
     assert hint in err
+
+
+def test_the_readme_prints_what_it_prints(capsys) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    command = next(line for line in readme.splitlines() if line.startswith("labnet capacity")).partition("#")[0]
+    _code, out, _err = ask(capsys, *command.split()[2:])
+    assert f"```\n{out}```" in readme
+
+
+def test_the_readme_lists_every_scenario() -> None:
+    root = Path(__file__).parents[3]
+    readme = (root / "README.md").read_text()
+    assert [path.stem for path in (root / "scenarios").glob("*.yaml") if f"| `{path.stem}` |" not in readme] == []
