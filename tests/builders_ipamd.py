@@ -137,6 +137,8 @@ class Node:
 
     def wait(self, seconds: float) -> Node:
         self.do(self.clock.sleep(seconds))
+        if self.running is not None and self.running.done() and not self.running.cancelled():
+            self.running.result()  # a loop that ended ended with an error
         return self
 
     def until(self, true: Callable[[], bool], limit_s: float = 1200) -> Node:

@@ -185,6 +185,36 @@ def test_a_subnet_excluded_later_is_drained_and_its_pods_stay(node: Make, tmp_pa
     assert len(one.ec2.state.enis[first["id"]].addresses) == 1 and not one.ec2.state.enis[first["id"]].prefixes
 
 
+def test_what_is_drained_is_not_believed_for_a_minute_even_if_ec2_has_it(node: Make, tmp_path: Any) -> None:
+    one = node("t3.small", {"MAX_ENI": "2"}, checkpoint=tmp_path / "ipam.json")
+    one.more_subnets(BIG, role="1")
+    one.start()
+    had, = one.pods(1)
+    tag(one, one.subnet, "0")
+    assert one.running is not None
+    one.running.cancel()
+    one.ipamd = one.daemon()
+    one.start().wait(100)
+    memory = one.ipamd._running._memory
+
+    def compared() -> None:
+        before = memory.acted_at_s
+        one.until(lambda: memory.acted_at_s != before, 70)
+
+    def held() -> list[str]:
+        return list(one.ipamd.state()["enis"][0]["addresses"])
+
+    compared()
+    one.ec2.behaviour.fail("UnassignPrivateIpAddresses", "OperationNotPermitted", times=1)
+    one.delete("pod0")
+    one.until(lambda: held() == [], 20)
+    compared()
+    assert held() == [] and had in [item.address for item in one.ec2.state.enis[one.enis()[0]].addresses]
+    compared()
+    assert "PoolReconciled" in one.events.reasons(), "then it is found again, and given back again"
+    one.until(lambda: had not in [item.address for item in one.ec2.state.enis[one.enis()[0]].addresses], 20)
+
+
 def test_an_excluded_secondary_eni_goes_when_nobody_needs_it(node: Make, tmp_path: Any) -> None:
     one = node("t3.small", {"WARM_IP_TARGET": "1"}, checkpoint=tmp_path / "ipam.json")
     big, = one.more_subnets(BIG, role="1")
