@@ -9,8 +9,8 @@ from labnet.kube.store import KubeStore
 from labnet.model.cluster import Document
 
 WORDS: dict[str, str] = {
-    "pod": "Pod", "pods": "Pod", "po": "Pod", "node": "Node", "nodes": "Node", "no": "Node", "eniconfig": "ENIConfig", "eniconfigs": "ENIConfig",
-    "eniconfigs.crd.k8s.amazonaws.com": "ENIConfig",
+    "pod": "Pod", "pods": "Pod", "po": "Pod", "node": "Node", "nodes": "Node", "no": "Node", "eniconfig": "ENIConfig",
+    "eniconfigs": "ENIConfig", "eniconfigs.crd.k8s.amazonaws.com": "ENIConfig",
 }
 """Word → kind."""
 
