@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Objects:
 
     def __init__(self) -> None:
         self.cordoned = False
+        self.gone = False
         self.config: EniConfig | None = None
         self.keys: list[tuple[str, str]] = []
 
@@ -58,6 +60,8 @@ class Objects:
         return 110
 
     def unschedulable(self) -> bool:
+        if self.gone:
+            raise NotFoundError("node t-node1 not found")
         return self.cordoned
 
     def eni_config(self, annotation_key: str, label_key: str) -> EniConfig:
@@ -79,11 +83,11 @@ class Events:
 
 
 class Node:
-    """A node of one type in one subnet, and how to drive its daemon."""
+    """A node of one type in one subnet, and how to drive its daemon; `sweeps` = it looks for leaked ENIs."""
 
     def __init__(
         self, kind: str = "t3.small", env: Mapping[str, str] | None = None, *, dialect: Dialect = "1.23", subnet: str = "10.10.0.0/24",
-        checkpoint: Path | None = None, max_pods: int | None = None,
+        checkpoint: Path | None = None, max_pods: int | None = None, sweeps: bool = False,
     ) -> None:
         self.clock = LabClock(start_s=START_S)
         self.loop = new_event_loop(self.clock)
@@ -98,6 +102,8 @@ class Node:
         made = self.aws("RunInstances", ImageId="ami-0123456789abcdef0", InstanceType=kind, MinCount=1, MaxCount=1, SubnetId=self.subnet)
         self.instance = made["Instances"][0]["InstanceId"]
         self.settings = Settings.from_env(env or {}, dialect)
+        if not sweeps:
+            self.settings = replace(self.settings, leaked_eni_cleanup=False)
         self.api = Refusing(self.ec2.client("node1"))
         self.checkpoint, self.max_pods = checkpoint, max_pods or limits.load()[kind].max_pods
         self.imds: Imds = InProcessImds(self.ec2, self.instance)
@@ -137,6 +143,17 @@ class Node:
 
     def wait(self, seconds: float) -> Node:
         self.do(self.clock.sleep(seconds))
+        if self.running is not None and self.running.done() and not self.running.cancelled():
+            self.running.result()  # a loop that ended ended with an error
+        return self
+
+    def until(self, true: Callable[[], bool], limit_s: float = 1200) -> Node:
+        """Wait for something, looking every second."""
+        waited = 0.0
+        while not true():
+            assert waited < limit_s, f"it did not come; told: {self.events.told}"
+            self.wait(1)
+            waited += 1
         return self
 
     def close(self) -> None:
