@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from labnet.cni.vpc.plan import Wiring, macs, plan_pod, to_cidrs
 from labnet.fabric.nodeos import os_sysctls
-from labnet.ipamd.cloud import AttachedEni
 from labnet.ipamd.enis import EniSetup
+from labnet.ipamd.metadata import AttachedEni
 from labnet.ipamd.nodesetup import NodeSetup
 from labnet.ipamd.routes import table_of
 from labnet.ipamd.settings import Settings
@@ -26,7 +26,7 @@ from labnet.model.netstate import Addr, Backend, Link, LinkUp, Route, Slice, Sys
 from labnet.sim.clock import LabClock, new_event_loop
 
 PRIMARY, SUBNET, VPC = "10.10.0.10", "10.10.0.0/19", ("10.10.0.0/16",)
-ETH1 = AttachedEni("eni-1", "02:00:00:00:01:01", 1, 0, "10.10.0.20", SUBNET, frozenset({"10.10.2.6"}), frozenset())
+ETH1 = AttachedEni("eni-1", "02:00:00:00:01:01", 1, 0, "10.10.0.20", "subnet-1", SUBNET, frozenset({"10.10.2.6"}), frozenset())
 
 
 class WorkedNode:
@@ -76,8 +76,9 @@ class WorkedNode:
         self._loop.run_until_complete(work())
         return self
 
-    def attach(self, eni: AttachedEni = ETH1) -> WorkedNode:
-        setup = EniSetup(self.netns, self.settings, self.book, self.clock, lambda: self.kernel.links(self.netns))
+    def attach(self, eni: AttachedEni = ETH1, links: Callable[[], frozenset[str]] | None = None) -> WorkedNode:
+        """As ipamd sets up an ENI; `links` says which links there are, if not the kernel."""
+        setup = EniSetup(self.netns, self.settings, self.book, self.clock, links or (lambda: self.kernel.links(self.netns)))
         self._loop.run_until_complete(asyncio.ensure_future(setup.attached(eni), loop=self._loop))
         return self
 
@@ -99,6 +100,14 @@ class WorkedNode:
         """The worked example from nothing."""
         self.start(settings, cidrs).attach()
         return self.pod("pod-a", "10.10.1.5", 0, cidrs).pod("pod-b", "10.10.2.6", 1, cidrs)
+
+    def new_process(self) -> WorkedNode:
+        """From here on nobody knows what the daemon made: as after a change of the daemon's release on a node that stayed."""
+        os = self.book.claimed(self.netns, "os")
+        self.book = SliceBook(self.kernel)
+        assert os is not None
+        self.book.assume(self.netns, os)
+        return self
 
     # ---- what is there ------------------------------------------------------------------------------------------------------
 

@@ -13,35 +13,38 @@ from pathlib import Path
 from typing import Any
 
 from labnet.ec2 import limits
-from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError, PoolExhausted
+from labnet.ec2.latency import chance
+from labnet.errors import ImdsError, IpamError, PoolExhausted
 from labnet.ipamd.checkpoint import Checkpoint
-from labnet.ipamd.cloud import AttachedEni, NodeCloud, NodeFacts
+from labnet.ipamd.cloud import NodeCloud
 from labnet.ipamd.datastore import AttachmentKey, Datastore, EniEntry
 from labnet.ipamd.enis import EniSetup
+from labnet.ipamd.groups import GroupRefresh
+from labnet.ipamd.leaks import MAX_DELAY_S, LeakSweep
+from labnet.ipamd.metadata import NodeFacts
 from labnet.ipamd.nodesetup import NodeSetup
 from labnet.ipamd.policy import Targets
-from labnet.ipamd.pool import PoolSettings, WarmPool, explain
+from labnet.ipamd.pool import PoolSettings, StepError, WarmPool
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, IpAllocation
 from labnet.ipamd.settings import Settings
 from labnet.model.cloud import InstanceType
 from labnet.model.netstate import Backend
 from labnet.model.values import frozen
-from labnet.ports import Clock, Ec2Api, Events, Imds, Slices
+from labnet.ports import Clock, Ec2Api, Events, Imds, NodeObjects, Slices
 
 HALF_STEP_S = 2.5
 REFRESH_INTERVAL_S = 30.0
-SETUP_TRIES = 6
-StepError = (Ec2Error, ImdsError, IpamError, KernelError)
 
 
 @frozen
 class NodeIdentity:
-    """Which node of which lab."""
+    """Which node of which lab; the seed decides what chance decides."""
 
     lab: str
     name: str
     netns: str
     instance_id: str
+    seed: int = 0
 
 
 class Ipamd:
@@ -50,10 +53,11 @@ class Ipamd:
     def __init__(
         self, identity: NodeIdentity, *, ec2: Ec2Api, imds: Imds, slices: Slices, clock: Clock, events: Events, settings: Settings,
         backend: Backend, checkpoint_path: Path | None, max_pods: int, host_links: Callable[[], frozenset[str]],
+        objects: NodeObjects | None = None,
     ) -> None:
         self._identity, self._clock, self._events, self._settings = identity, clock, events, settings
-        self._max_pods = max_pods
-        self._cloud = NodeCloud(ec2, imds, clock, settings)
+        self._max_pods, self._objects = max_pods, objects
+        self._cloud = NodeCloud(ec2, imds, clock, settings, self._denied)
         self._node_setup = NodeSetup(identity.netns, settings, backend, slices)
         self._setup = EniSetup(identity.netns, settings, slices, clock, host_links)
         self._checkpoint = Checkpoint(checkpoint_path)
@@ -61,7 +65,8 @@ class Ipamd:
         self._datastore = Datastore(settings.cooldown_s)
         self._facts: NodeFacts | None = None
         self._pool: WarmPool | None = None
-        self._groups: dict[str, tuple[str, ...]] = {}
+        self._groups: GroupRefresh | None = None
+        self._sweeps = 0
         self._refreshed_at_s = float("-inf")
 
     # ---- life -------------------------------------------------------------------------------------------------------------
@@ -74,14 +79,15 @@ class Ipamd:
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
         node_ready = await self._set_up_node(facts, starting=True)
-        for eni in await self._managed():
-            await self._cloud.tag(eni.id, eni.tags)
+        for eni in await self._pool.enis.managed(await self._cloud.attached()):
+            await self._pool.enis.tag(eni)
             try:
-                await self._pool.adopt(eni, tries=SETUP_TRIES)
-            except (IpamError, KernelError) as error:
-                self._events.record(self._object, "EniNotSetUp", f"{eni.id}: {error}")
+                await self._pool.enis.adopt_patiently(eni)
+            except StepError as error:
+                self._tell("EniNotSetUp", f"{eni.id}: {error}")
         self._restore()
-        await self._free_other_kind()
+        await self._pool.tidy()
+        self._groups = GroupRefresh(self._cloud, self._datastore, self._tell)
         await self._refresh_groups(facts)
         self._refreshed_at_s = self._clock.now_s()
         await self._pool.fill()
@@ -89,12 +95,23 @@ class Ipamd:
             await node_ready
 
     async def run(self) -> None:
-        """Look at the pool every 5 s, at EC2 every minute, for ever."""
+        """Look at the pool every 5 s, at EC2 every minute, for leaked ENIs every hour, for ever."""
+        await asyncio.gather(self._keep_pool(), *([self._sweep_leaks()] if self._settings.leaked_eni_cleanup else []))
+
+    async def _keep_pool(self) -> None:
         while True:
             await self._clock.sleep(HALF_STEP_S)
             await self._step(self._check)
             await self._clock.sleep(HALF_STEP_S)
             await self._step(self._reconcile)
+
+    async def _sweep_leaks(self) -> None:
+        def pause_s() -> float:
+            self._sweeps += 1
+            who = self._identity
+            return float(int(chance((who.seed, who.lab, who.name), "leak sweep", self._sweeps) * MAX_DELAY_S))
+
+        await LeakSweep(self._cloud, self._clock, pause_s, lambda: not self._running.terminating, self._tell).run(self._known)
 
     async def stop(self) -> None:
         """No more changes of the cloud; the plugin is answered still."""
@@ -105,7 +122,7 @@ class Ipamd:
         try:
             await step()
         except StepError as error:
-            self._events.record(self._object, *explain(error))
+            self._tell("PoolStepFailed", str(error))
 
     async def _check(self) -> None:
         await self._running.check()
@@ -209,15 +226,15 @@ class Ipamd:
         settings = self._settings
         targets = Targets(
             warm_enis=settings.warm_enis, warm_ips=settings.warm_ips, minimum_ips=settings.minimum_ips,
-            warm_prefixes=settings.warm_prefixes, prefix_mode=prefixes, max_pods=self._max_pods,
+            warm_prefixes=settings.warm_prefixes, prefix_mode=prefixes, max_pods=self._max_pods, skip_first_eni=settings.custom_networking,
         )
         pool = PoolSettings(
             targets, max_enis=min(kind.enis, settings.max_enis or kind.enis), slots_per_eni=kind.ipv4_per_eni - 1,
-            subnet_discovery=settings.subnet_discovery,
+            node=settings,
         )
         return WarmPool(
             self._identity.name, pool, facts=facts, cloud=self._cloud, datastore=self._datastore, setup=self._setup, clock=self._clock,
-            events=self._events,
+            events=self._events, objects=self._objects,
         )
 
     def _prefix_mode(self, kind: InstanceType) -> bool:
@@ -225,7 +242,7 @@ class Ipamd:
             return False
         if kind.hypervisor != "nitro" and not kind.bare_metal:
             text = f"{kind.name} is no Nitro type: prefix delegation stays off"
-            self._events.record(self._object, "PrefixDelegationOff", text)
+            self._tell("PrefixDelegationOff", text)
             return False
         return True
 
@@ -234,43 +251,31 @@ class Ipamd:
 
         Its packet filter is loaded by programs; meanwhile the daemon speaks with EC2. Errors: ImdsError; KernelError when awaited.
         """
-        return self._node_setup.set_up(facts.primary_ip, await self._cloud.vpc_cidrs(facts.primary_mac), starting=starting)
-
-    async def _managed(self) -> list[AttachedEni]:
-        listed = await self._cloud.tagged(await self._cloud.attached())
-        self._running.unmanaged = frozenset(eni.id for eni in listed if not eni.managed)
-        return [eni for eni in listed if eni.managed]
+        cidrs = await self._cloud.vpc_cidrs(facts.primary_mac)
+        if not cidrs and not self._settings.external_snat:
+            raise IpamError("the metadata service lists no block of the VPC, and without one nothing can be masked")
+        return self._node_setup.set_up(facts.primary_ip, cidrs, starting=starting)
 
     def _restore(self) -> None:
         """Take over what an earlier daemon gave away; what EC2 does not have any more is dropped, and the file written anew."""
         read = self._checkpoint.read()
         kept = [one for one in read if self._datastore.restore(one)]
         if len(kept) != len(read):
-            self._events.record(self._object, "CheckpointPruned", f"{len(read) - len(kept)} addresses of the checkpoint are gone")
+            self._tell("CheckpointPruned", f"{len(read) - len(kept)} addresses of the checkpoint are gone")
             self._checkpoint.write(self._datastore.assignments())
-
-    async def _free_other_kind(self) -> None:
-        """After prefix delegation was turned on or off: free what pods can no longer get and nobody has."""
-        for entry in self._datastore.enis():
-            others = entry.addresses if self._datastore.prefix_mode else entry.prefixes
-            idle = sorted(block for block in others if not self._datastore.in_use(block))
-            if idle:
-                self._datastore.remove(entry.id, idle)
-                await self._cloud.unassign(entry.id, idle)
 
     async def _refresh_groups(self, facts: NodeFacts) -> None:
         """Every managed ENI gets the first one's security groups: once at the start, then when they change."""
-        groups = await self._cloud.security_groups(facts.primary_mac)
-        for entry in self._datastore.enis():
-            if self._groups.get(entry.id) != groups:
-                await self._cloud.set_security_groups(entry.id, groups)
-                self._groups[entry.id] = groups
+        if self._groups is not None and self._settings.provisioning and not self._settings.custom_networking:
+            await self._groups.refresh(facts)
 
     # ---- small things -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _object(self) -> str:
-        return f"node/{self._identity.name}"
+    def _tell(self, reason: str, message: str) -> None:
+        self._events.record(f"node/{self._identity.name}", reason, message)
+
+    def _denied(self, action: str) -> None:
+        self._tell("MissingIAMPermissions", f"ec2:{action} is denied to the node's role")
 
     @property
     def _running(self) -> WarmPool:

@@ -77,11 +77,9 @@ def eni_slice(eni_id: str) -> str:
 def plan_node(settings: Settings, backend: Backend, primary: str, vpc_cidrs: Sequence[str]) -> Slice:
     """What every node has, whatever its ENIs: `primary` is eth0's own address, `vpc_cidrs` in the metadata's order.
 
-    Errors: IpamError where the daemon would end: nothing is exempt from the mark, or iptables takes no such rule.
+    Errors: IpamError where the daemon would end, because iptables takes no such rule.
     """
     plan = _Plan(settings, backend, primary, tuple(dict.fromkeys(vpc_cidrs)))
-    if plan.snat and not plan.old and not (*vpc_cidrs, *settings.exclude_snat_cidrs):
-        raise IpamError("the VPC has no IPv4 block and none is excluded from SNAT: no traffic would be exempt from the mark")
     if plan.snat and plan.old and backend == "nft" and ANYWHERE in settings.exclude_snat_cidrs:
         raise IpamError(
             f"iptables with the nf_tables back end refuses a rule with ! -d {ANYWHERE}",

@@ -122,7 +122,7 @@ class NodeAgent:
     def _make_ipamd(self, instance_id: str, max_pods: int, backend: Backend) -> Ipamd:
         parts = self._parts
         return Ipamd(
-            NodeIdentity(lab=parts.lab, name=self._node.name, netns=self.netns, instance_id=instance_id),
+            NodeIdentity(lab=parts.lab, name=self._node.name, netns=self.netns, instance_id=instance_id, seed=parts.seed),
             ec2=parts.ec2.client(self._node.name), imds=InProcessImds(parts.ec2, instance_id), slices=parts.slices, clock=parts.clock,
             events=parts.events, settings=Settings.from_env(self._cni.env, self._cni.dialect), backend=backend,
             checkpoint_path=parts.host.checkpoint(self._node.name), max_pods=max_pods, host_links=self._host_links,
