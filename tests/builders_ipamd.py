@@ -19,7 +19,7 @@ from labnet.kernel.slices import SliceBook
 from labnet.lab.store import MemoryStore
 from labnet.model.cloud import CloudState
 from labnet.model.cluster import EniConfig
-from labnet.model.names import eni_link
+from labnet.model.names import eni_link, host_link
 from labnet.model.netstate import Change, Link, Rule, VethPeer
 from labnet.ports import Ec2Api, Imds
 from labnet.sim.clock import LabClock, new_event_loop
@@ -51,6 +51,7 @@ class Objects:
 
     def __init__(self) -> None:
         self.cordoned = False
+        self.gone = False
         self.config: EniConfig | None = None
         self.keys: list[tuple[str, str]] = []
 
@@ -58,6 +59,8 @@ class Objects:
         return 110
 
     def unschedulable(self) -> bool:
+        if self.gone:
+            raise NotFoundError("node t-node1 not found")
         return self.cordoned
 
     def eni_config(self, annotation_key: str, label_key: str) -> EniConfig:
@@ -134,6 +137,8 @@ class Node:
 
     def wait(self, seconds: float) -> Node:
         self.do(self.clock.sleep(seconds))
+        if self.running is not None and self.running.done() and not self.running.cancelled():
+            self.running.result()  # a loop that ended ended with an error
         return self
 
     def until(self, true: Callable[[], bool], limit_s: float = 1200) -> Node:
@@ -164,12 +169,18 @@ class Node:
             for _ in range(12):
                 reply = self.add(f"pod{number}")
                 if reply.success:
+                    self.veth(f"pod{number}")
                     out.append(reply.allocations[0].ipv4_addr)
                     break
                 self.wait(5)
             else:
                 raise AssertionError(f"no address for pod{number}")
         return out
+
+    def veth(self, pod: str, prefix: str = "eni") -> None:
+        """The node's end of a pod's veth, as the plugin makes it."""
+        name = host_link("default", pod, prefix)
+        self.kernel.apply([(NODE, (Change("add", Link(name, peer=VethPeer(VPC, f"v-{pod}"))),))])
 
     def delete(self, pod: str = "pod1") -> DelNetworkReply:
         request = DelNetworkRequest(

@@ -38,10 +38,12 @@ class LogFile:
         self._waiting: list[bytes] = []
         self._descriptor: int | None = None
         self._size = 0
-        self._failed = False
+        self._failed = self._closed = False
 
     def add(self, line: bytes) -> bool:
         """Keep a line until the next flush; was it the first one since the last?"""
+        if self._closed:
+            return False
         self._waiting.append(line)
         return len(self._waiting) == 1
 
@@ -64,8 +66,9 @@ class LogFile:
             self._failed = True
 
     def close(self) -> None:
-        """Write what waits and let go of the file."""
+        """Write what waits and let go of the file, for good: what is said later is lost."""
         self.flush()
+        self._closed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from builders_ipamd import Node
+from builders_ipamd import NODE, Node
 
 from labnet.errors import Ec2Error, ImdsError, IpamError
+from labnet.ipamd.routes import eni_slice
 from labnet.model.behaviour import DenySpec
 from labnet.model.names import eni_link
 from labnet.model.netstate import Link
@@ -68,7 +69,8 @@ def test_the_words_of_a_new_eni(node: Make) -> None:
         "SecondaryPrivateIpAddressCount": 3,
     }
     assert len(token) == 36 and second.client_token == token
-    names = ["cluster.k8s.amazonaws.com/name", "eks:eni:owner", "node.k8s.amazonaws.com/createdAt", "node.k8s.amazonaws.com/instance_id", "team"]
+    own = ["node.k8s.amazonaws.com/createdAt", "node.k8s.amazonaws.com/instance_id"]
+    names = ["cluster.k8s.amazonaws.com/name", "eks:eni:owner", *own, "team"]
     assert [tag["Key"] for tag in tags[0]["Tags"]] == names and tags[0]["ResourceType"] == "network-interface"
     assert attached == {"DeviceIndex": 1, "InstanceId": one.instance, "NetworkInterfaceId": second.id, "NetworkCardIndex": 0}
     last = asked(one, "ModifyNetworkInterfaceAttribute")[-1]
@@ -206,6 +208,7 @@ def test_twelve_detaches_fail_and_the_eni_comes_back(node: Make) -> None:
     assert one.calls().count("DetachNetworkInterface") == 12 and "DeleteNetworkInterface" not in one.calls()
     assert second not in one.enis() and one.ec2.state.enis[second].attachment is not None
     assert [rule.priority for rule in one.rules() if rule.src] == [32765], "its rules stay"
+    assert one.book.claimed(NODE, eni_slice(second)) is not None, "and so does the rest: it is there still"
     assert "PoolStepFailed" in one.events.reasons()
     one.wait(120)
     assert "EniFound" in one.events.reasons()
@@ -222,9 +225,17 @@ def test_twelve_deletes_fail_and_the_rules_stay(node: Make) -> None:
     assert one.calls().count("DeleteNetworkInterface") == 12
     assert one.ec2.state.enis[second].attachment is None and one.pool == (1, 3)
     assert [rule.priority for rule in one.rules() if rule.src] == [32765]
+    assert one.book.claimed(NODE, eni_slice(second)) is None, "claimed by nobody: the rest went with the link"
     one.add()
     one.wait(6)
     assert one.pool == (2, 6), "eth1 is free for the next one"
+
+
+def test_two_seconds_lie_between_detach_and_delete(node: Make) -> None:
+    one = emptied(node)
+    one.until(lambda: "EniFreed" in one.events.reasons())
+    times = {record["action"]: record["time"] for record in one.ledger.read("ec2-calls")}
+    assert times["DeleteNetworkInterface"] - times["DetachNetworkInterface"] == 2
 
 
 def test_an_eni_that_is_gone_already_is_freed(node: Make) -> None:
@@ -274,7 +285,7 @@ def test_the_metadata_has_no_newlines_and_the_link_has_its_mac(node: Make) -> No
     for name in ("interface-id", "subnet-id", "vpc-id", "local-ipv4s"):
         text = one.do(one.imds.get(f"meta-data/network/interfaces/macs/{mac}/{name}"))
         assert text == text.strip() != ""
-    link = next(item for item in one.kernel.observe("t-node1").all(Link) if item.name == eni_link(0))
+    link = next(item for item in one.kernel.observe(NODE).all(Link) if item.name == eni_link(0))
     assert mac == mac.lower() == link.mac
     with pytest.raises(ImdsError):
         one.do(one.imds.get(f"meta-data/network/interfaces/macs/{mac}/ipv4-prefix"))

@@ -115,7 +115,7 @@ def test_an_eni_that_cannot_be_made_at_the_start_is_not_fatal(node: Make) -> Non
 def test_addresses_refused_at_the_start_are_fatal(node: Make, code: str) -> None:
     one = node()
     one.ec2.behaviour.fail(ASSIGN, code)
-    with pytest.raises(Exception, match=f"^error while trying to increase datastore pool: {code}"):
+    with pytest.raises(Exception, match=rf"^error while trying to increase datastore pool: {code}"):
         one.do(one.ipamd.start())
 
 
