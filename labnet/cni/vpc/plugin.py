@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -98,9 +98,9 @@ class VpcPlugin:
         """Node's end → the attachment that made it last."""
         self._turns: dict[str, _Turn] = {}
 
-    def holds(self, netns: str) -> bool:
-        """Is a pod attached in that namespace?"""
-        return netns in self._pod_netns.values()
+    def occupied(self) -> Collection[str]:
+        """The namespaces in which pods are attached."""
+        return self._pod_netns.values()
 
     def remember(self, attachment: str, pod_netns: str) -> None:
         """For a new process of the lab: this attachment's slices are claimed, its pod is in that namespace."""
