@@ -25,13 +25,14 @@ DEFAULT_PREFIX = "eni"
 DEFAULT_MTU_BYTES = 9001
 MIN_MTU_BYTES = 576
 PREFIX_CHARS = 4
+OLD_LOG = "/var/log/aws-routed-eni/plugin.log"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 VALID = "cni.dev/valid-attachments"
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 
 
 def vpc_conflist(dialect: Dialect, env: Mapping[str, str]) -> Conflist:
-    """The list that a node gets; `env` is the daemon's environment (AWS_VPC_K8S_CNI_VETHPREFIX, POD_MTU, AWS_VPC_ENI_MTU)."""
+    """The list that a node gets; `env` is the daemon's environment: prefix of veths, MTU, the plugin's log."""
     entry: dict[str, Any] = {
         "name": TYPE, "type": TYPE, "vethPrefix": env.get("AWS_VPC_K8S_CNI_VETHPREFIX", DEFAULT_PREFIX), "mtu": _pod_mtu(env),
     }
@@ -39,7 +40,7 @@ def vpc_conflist(dialect: Dialect, env: Mapping[str, str]) -> Conflist:
         return parse_conflist({"cniVersion": "0.3.1", "name": NETWORK, "plugins": [entry]})
     entry |= {
         "podSGEnforcingMode": env.get("POD_SECURITY_GROUP_ENFORCING_MODE", "strict"),
-        "pluginLogFile": env.get("AWS_VPC_K8S_PLUGIN_LOG_FILE", "/var/log/aws-routed-eni/plugin.log"),
+        "pluginLogFile": env.get("AWS_VPC_K8S_PLUGIN_LOG_FILE", OLD_LOG),
         "pluginLogLevel": env.get("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
         "capabilities": {ANNOTATIONS: True},
     }
@@ -52,23 +53,35 @@ def _pod_mtu(env: Mapping[str, str]) -> str:
 
 @frozen
 class VpcNetConf:
-    """What the plugin takes from its entry: the prefix of the node's end and the MTU of both ends."""
+    """What the plugin takes from its entry: the prefix of the node's end, the MTU of both ends, and where its log is.
+
+    `log_file` is a path of the node's view, or `stderr`, which nothing means too; a level that is none counts as debug.
+    """
 
     veth_prefix: str = DEFAULT_PREFIX
     mtu_bytes: int = DEFAULT_MTU_BYTES
+    log_file: str = ""
+    log_level: str = ""
 
 
 def parse_netconf(config: NetConf) -> VpcNetConf:
     """Read the plugin's own keys. An MTU that is no number from 576 to 9001 counts as 9001, as there. Errors: CniError 999."""
     prefix = config.document.get("vethPrefix") or DEFAULT_PREFIX
     mtu = config.document.get("mtu") or str(DEFAULT_MTU_BYTES)
-    for key, value in (("vethPrefix", prefix), ("mtu", mtu)):
+    log_file, log_level = config.document.get("pluginLogFile") or "", config.document.get("pluginLogLevel") or ""
+    for key, value in (("vethPrefix", prefix), ("mtu", mtu), ("pluginLogFile", log_file), ("pluginLogLevel", log_level)):
         if not isinstance(value, str):
             raise CniError(spec.INTERNAL, f"{key} is not a string")
     if len(prefix) > PREFIX_CHARS:
         raise CniError(spec.INTERNAL, "conf.VethPrefix can be at most 4 characters long")
     number = int(mtu) if _DECIMAL.fullmatch(mtu) else DEFAULT_MTU_BYTES
-    return VpcNetConf(prefix, number if MIN_MTU_BYTES <= number <= DEFAULT_MTU_BYTES else DEFAULT_MTU_BYTES)
+    fits = MIN_MTU_BYTES <= number <= DEFAULT_MTU_BYTES
+    return VpcNetConf(prefix, number if fits else DEFAULT_MTU_BYTES, log_file, log_level)
+
+
+def plugin_log(netconf: VpcNetConf, dialect: Dialect) -> tuple[str, str]:
+    """Path and level of the plugin's log; release 1.6 had them fixed."""
+    return (OLD_LOG, "debug") if dialect == "1.6" else (netconf.log_file, netconf.log_level)
 
 
 def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]]:

@@ -29,7 +29,9 @@ TO_POD_PRIORITY = 512
 FROM_POD_PRIORITY = 1536
 TXQLEN = 0
 HOST_SYSCTLS = (("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0"))
-"""Of net.ipv6.conf.<node's end>, written before it comes up; the 1 is what the VPC CNI writes."""
+"""Of net.ipv6.conf.<node's end>, written before it comes up where the kernel has IPv6; the 1 is what the VPC CNI writes."""
+ANYWHERE = "0.0.0.0/0"
+"""As a rule's destination it is none: the kernel does not keep a prefix without bits."""
 
 
 @frozen
@@ -66,7 +68,7 @@ def macs(seed: int, lab: str, namespace: str, pod: str) -> tuple[str, str]:
 
 def to_cidrs(dialect: Dialect, external_snat: bool, cidrs: tuple[str, ...]) -> tuple[str, ...] | None:
     """The blocks for which a pod of a secondary ENI needs a rule of its own: `cidrs` are the VPC's, then those excluded from SNAT."""
-    return cidrs if dialect == "1.6" and not external_snat else None
+    return tuple(dict.fromkeys(cidrs)) if dialect == "1.6" and not external_snat else None
 
 
 def _in_pod(wiring: Wiring) -> tuple[Link | LinkUp | Addr | Route | Neigh, ...]:
@@ -86,7 +88,7 @@ def _on_node(wiring: Wiring) -> tuple[Link | LinkUp | Sysctl | Route | Rule, ...
     dev, pod = wiring.host_link, f"{wiring.address}/32"
     return (
         Link(dev, wiring.host_mac, txqlen=TXQLEN, mtu_bytes=wiring.mtu_bytes, made_by="peer"),
-        *(Sysctl(f"net/ipv6/conf/{dev}/{key}", value) for key, value in HOST_SYSCTLS),
+        *(Sysctl(f"net/ipv6/conf/{dev}/{key}", value, optional=True) for key, value in HOST_SYSCTLS),
         LinkUp(dev),
         Route(pod, dev, scope="link"),
         Rule(TO_POD_PRIORITY, TABLE_MAIN, dst=pod),
@@ -99,4 +101,4 @@ def _from_pod(pod: str, wiring: Wiring) -> tuple[Rule, ...]:
         return ()
     if wiring.to_cidrs is None:
         return (Rule(FROM_POD_PRIORITY, wiring.table, src=pod),)
-    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=cidr) for cidr in wiring.to_cidrs)
+    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=None if cidr == ANYWHERE else cidr) for cidr in wiring.to_cidrs)

@@ -102,6 +102,10 @@ class VpcPlugin:
         """The namespaces in which pods are attached."""
         return self._pod_netns.values()
 
+    def links(self) -> tuple[str, ...]:
+        """The node's ends of the pods that are attached."""
+        return tuple(self._on_link)
+
     def remember(self, attachment: str, pod_netns: str) -> None:
         """For a new process of the lab: this attachment's slices are claimed, its pod is in that namespace."""
         self._pod_netns[attachment] = pod_netns

@@ -133,8 +133,8 @@ def test_every_key_of_the_format_is_taken_or_comes_later() -> None:
     sections = {
         "": "apiVersion kind metadata vpc vpcs nodes cni pods objects ec2 kubelet time seed pending checks",
         "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings",
-        "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl",
-        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp",
+        "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl cidrReservations networkInterfaces",
+        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints",
         "cni": "kind dialect env conflist",
         "pods[]": "name namespace node labels annotations hostNetwork containers",
     }
