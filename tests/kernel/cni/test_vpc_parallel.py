@@ -8,8 +8,8 @@ import uuid
 
 import pytest
 from builders_ipamd import Node as DaemonNode
-from cni_builders import call_of
 from cni_builders import Node as PluginNode
+from cni_builders import call_of
 
 from labnet.cni import skel
 from labnet.cni.spec import NetnsGrant
@@ -175,7 +175,7 @@ class InProcessNode:
     """A real daemon on the real EC2 rules, under virtual time, with a plugin that wires the real kernel."""
 
     def __init__(self, kernel, netns, checkpoint):
-        self.daemon = DaemonNode("m5.4xlarge", {"WARM_IP_TARGET": "5"}, checkpoint=checkpoint).start()
+        self.daemon = DaemonNode("m5.4xlarge", {"WARM_IP_TARGET": "30"}, checkpoint=checkpoint).start()
         socket = DaemonSocket()
         socket.listen(self.daemon.ipamd)
         self.plugin_node = PluginNode(socket, "1.23", kernel, netns)
@@ -200,7 +200,7 @@ class InProcessNode:
 
 
 def test_a_hundred_at_once_in_process_outrun_the_pool_and_all_come_up(tmp_path, spaces):
-    """A warm pool of five, thirty seconds of cooldown: most of them find no address at first, and get one when they try again."""
+    """A warm pool of thirty, thirty seconds of cooldown: most of them find no address at first, and get one when they try again."""
     kernel, netns = LinuxKernel(), f"lnt-pin{uuid.uuid4().hex[:6]}"
     node = None
     try:

@@ -29,14 +29,38 @@ LISTED = """{
         }
     ],
     "ips": [
-        {%s
+        {
+            "version": "4",
             "interface": 1,
             "address": "10.10.2.6/32"
         }
     ],
     "dns": {}
 }"""
-VERSIONED = '\n            "version": "4",'
+SORTED = """{
+    "cniVersion": "%s",
+    "interfaces": [
+        {
+            "name": "eni2f5353dd8c5"
+        },
+        {
+            "mac": "2",
+            "name": "eth0",
+            "sandbox": "/var/run/netns/cni-1234"
+        },
+        {
+            "mac": "0",
+            "name": "dummy2f5353dd8c5",
+            "sandbox": "1"
+        }
+    ],
+    "ips": [
+        {
+            "address": "10.10.2.6/32",
+            "interface": 1
+        }
+    ]
+}"""
 FLAT = """{
     "cniVersion": "%s",
     "ip4": {
@@ -45,8 +69,8 @@ FLAT = """{
     "dns": {}
 }"""
 RESULTS = {
-    "0.1.0": FLAT % "0.1.0", "0.2.0": FLAT % "0.2.0", "0.3.0": LISTED % ("0.3.0", VERSIONED), "0.3.1": LISTED % ("0.3.1", VERSIONED),
-    "0.4.0": LISTED % ("0.4.0", VERSIONED), "1.0.0": LISTED % ("1.0.0", ""), "1.1.0": LISTED % ("1.1.0", ""),
+    **{version: FLAT % version for version in ("0.1.0", "0.2.0")}, **{version: LISTED % version for version in ("0.3.0", "0.3.1", "0.4.0")},
+    **{version: SORTED % version for version in ("1.0.0", "1.1.0")},
 }
 PUBLISHED = {
     "cniVersion": "0.4.0",
@@ -111,7 +135,7 @@ def test_the_borrowed_fields_say_table_and_device_in_decimal(device, table, mac)
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.1.0"])
 def test_no_gateway_and_no_routes(node, version):
     result = node.add(version=version)
-    assert set(result) == {"cniVersion", "interfaces", "ips", "dns"}
+    assert set(result) - {"dns"} == {"cniVersion", "interfaces", "ips"}
     assert set(result["ips"][0]) - {"version"} == {"interface", "address"}
 
 

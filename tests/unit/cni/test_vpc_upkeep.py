@@ -75,7 +75,7 @@ def test_gc_finds_addresses_that_nobody_wired_and_wires_without_address(node):
 
 
 def test_gc_without_a_list_or_with_a_wrong_one_touches_nothing(node):
-    assert said(node.call("GC", version="1.1.0")) == (1, 7, f"gc cmd: {VALID} is missing")
+    assert node.call("GC", version="1.1.0").exit_code == 0
     for wrong in ("cafe", [1], [{"containerID": "cafe"}]):
         assert said(collect(node, **{VALID: wrong})) == (1, 7, f"gc cmd: {VALID} is no list of containerID and ifname")
     assert len(pods(node)) == 3
