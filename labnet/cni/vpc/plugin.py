@@ -9,7 +9,8 @@ Calls for one attachment take turns, so that a DEL which overtakes its ADD leave
 CHECK, GC and STATUS are our addition: the real plugin answers all three with success and does nothing. CHECK compares
 `prevResult` with what the lab attached, then the pod's and the node's kernel state with the plan, and names the first
 difference (number 999), or answers number 3 for a container that is not attached. GC detaches what ``cni.dev/valid-attachments``
-does not list, if there is such a list. STATUS answers number 50 while ipamd is down.
+does not list, if there is such a list. STATUS answers number 50 while ipamd is down. The list of a node has version 0.4.0, so
+that only a runtime with a list of its own asks for GC and STATUS.
 Source: docs/sources.md#vpc-cni-plugin
 """
 
