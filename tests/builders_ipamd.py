@@ -21,7 +21,7 @@ from labnet.model.cloud import CloudState
 from labnet.model.cluster import EniConfig
 from labnet.model.names import eni_link, host_link
 from labnet.model.netstate import Change, Link, Rule, VethPeer
-from labnet.ports import Ec2Api, Imds
+from labnet.ports import Ec2Api, Imds, NodeLog, NoLog, PodAnnotations
 from labnet.sim.clock import LabClock, new_event_loop
 
 NODE, VPC = "t-node1", "t-vpc"
@@ -102,6 +102,8 @@ class Node:
         self.checkpoint, self.max_pods = checkpoint, max_pods or limits.load()[kind].max_pods
         self.imds: Imds = InProcessImds(self.ec2, self.instance)
         self.objects = Objects()
+        self.annotations: PodAnnotations | None = None
+        self.log: NodeLog = NoLog()
         self.ipamd = self.daemon()
         self.running: asyncio.Task[None] | None = None
 
@@ -109,7 +111,8 @@ class Node:
         return Ipamd(
             NodeIdentity("t", "node1", NODE, self.instance), ec2=self.api, imds=self.imds, slices=self.book,
             clock=self.clock, events=self.events, settings=self.settings, backend="nft", checkpoint_path=self.checkpoint,
-            max_pods=self.max_pods, host_links=lambda: self.kernel.links(NODE), objects=self.objects,
+            max_pods=self.max_pods, host_links=lambda: self.kernel.links(NODE), objects=self.objects, annotations=self.annotations,
+            log=self.log,
         )
 
     def _plug(self, old: CloudState, new: CloudState) -> None:

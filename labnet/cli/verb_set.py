@@ -30,7 +30,7 @@ def set_verb() -> None:
 @click.argument("words", nargs=-1, required=True, metavar="aws-node [NAME=VALUE]... [NAME-]...")
 @click.option("--list", "listed", is_flag=True, help="Print the variables that are set, and change nothing.")
 @click.option("-n", "--namespace", metavar="NAME", default=NAMESPACE, show_default=True, help="As kubectl has it; there is no other.")
-@click.option("--timeout", "timeout_s", default="120s", show_default=True, metavar="TIME", callback=duration, help="How long the roll may take.")
+@click.option("--timeout", "timeout_s", default="120s", show_default=True, metavar="TIME", callback=duration, help="How long that may take.")
 @session_options(*DOCUMENT)
 @pass_session
 def env_verb(session: Session, words: tuple[str, ...], listed: bool, namespace: str, timeout_s: float) -> int:

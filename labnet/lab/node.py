@@ -10,7 +10,8 @@ from labnet.cni.conflist import Conflist
 from labnet.cni.registry import Registry
 from labnet.cni.runtime import Exec, InProcess, Runtime
 from labnet.cni.vpc.conflist import TYPE, vpc_conflist
-from labnet.cni.vpc.plugin import VpcPlugin, VpcPluginSettings
+from labnet.cni.vpc.logged import LoggedPlugin
+from labnet.cni.vpc.plugin import VpcPluginSettings
 from labnet.ec2.imds import InProcessImds
 from labnet.ec2.service import Ec2Service
 from labnet.errors import NotFoundError
@@ -66,7 +67,10 @@ class NodeAgent:
         self._logs = NodeLogs(node.name, parts.clock, lambda path: parts.host.node_file(node.name, path), parts.log)
         self._daemon = self._make_daemon(cni.env) if cni.kind == "vpc" else None
         plugin_settings = VpcPluginSettings(parts.lab, parts.seed, self.netns, cni.dialect)
-        self._plugin = VpcPlugin(self._daemon.socket, parts.slices, parts.kernel, plugin_settings) if self._daemon is not None else None
+        self._plugin = (
+            LoggedPlugin(self._daemon.socket, parts.slices, parts.kernel, plugin_settings, self._logs.plugin)
+            if self._daemon is not None else None
+        )
         self._runtime = self._make_runtime(vpc_conflist(cni.dialect, cni.env), always_exec)
         self._kubelet = self._make_kubelet()
         self._served = False

@@ -14,6 +14,7 @@ from contextlib import suppress
 from labnet.errors import LabnetError, UsageError
 from labnet.ipamd.variables import VARIABLES, Dialect, refusals
 from labnet.lab.fleet import Fleet
+from labnet.lab.scenario_env import EXAMPLES
 from labnet.lab.scenario_problems import nearest
 
 SHARE = 10
@@ -94,7 +95,7 @@ def changed_env(env: Env, dialect: Dialect, sets: Env, removals: list[str]) -> d
     new = {key: value for key, value in env.items() if key not in removals} | dict(sets)
     found = list(refusals(new, dialect))
     if found:
-        hints = dict.fromkeys(one.hint or nearest(one.name, VARIABLES) for one in found)
+        hints = dict.fromkeys(one.hint or nearest(one.name, VARIABLES, EXAMPLES) for one in found)
         raise UsageError("; ".join(one.message for one in found), "; ".join(hints))
     return new
 
