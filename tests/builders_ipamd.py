@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Objects:
 
     def __init__(self) -> None:
         self.cordoned = False
+        self.gone = False
         self.config: EniConfig | None = None
         self.keys: list[tuple[str, str]] = []
 
@@ -58,6 +59,8 @@ class Objects:
         return 110
 
     def unschedulable(self) -> bool:
+        if self.gone:
+            raise NotFoundError("node t-node1 not found")
         return self.cordoned
 
     def eni_config(self, annotation_key: str, label_key: str) -> EniConfig:
@@ -137,6 +140,17 @@ class Node:
 
     def wait(self, seconds: float) -> Node:
         self.do(self.clock.sleep(seconds))
+        if self.running is not None and self.running.done() and not self.running.cancelled():
+            self.running.result()  # a loop that ended ended with an error
+        return self
+
+    def until(self, true: Callable[[], bool], limit_s: float = 1200) -> Node:
+        """Wait for something, looking every second."""
+        waited = 0.0
+        while not true():
+            assert waited < limit_s, f"it did not come; told: {self.events.told}"
+            self.wait(1)
+            waited += 1
         return self
 
     def close(self) -> None:

@@ -121,9 +121,13 @@ class WarmPool:
     def _may_change_enis(self) -> bool:
         """Not on a node that takes no new pods, unless told otherwise; release 1.6 does not ask."""
         node = self.settings.node
-        if self.terminating:
-            return False
-        return node.dialect == "1.6" or node.manage_enis_non_schedulable or self._objects is None or not self._objects.unschedulable()
+        return not self.terminating and (node.dialect == "1.6" or node.manage_enis_non_schedulable or not self._cordoned())
+
+    def _cordoned(self) -> bool:
+        try:
+            return self._objects is not None and self._objects.unschedulable()
+        except NotFoundError:
+            return False  # who is not found is not cordoned
 
     async def _increase(self, decision: Increase) -> None:
         """Try the steps in order; the first that adds anything is enough."""

@@ -21,7 +21,8 @@ PURE = (
     "errors.py", "ports.py", "model/*.py", "kernel/diff.py", "kernel/iptables_text.py", "ec2/rules/*.py", "ec2/cloud.py",
     "ec2/forms.py", "ec2/xml_text.py",
     "ec2/throttle.py", "ec2/latency.py", "ec2/faults.py", "ec2/moments.py", "ec2/patterns.py", "ec2/ledger.py", "ec2/subnet_report.py",
-    "ipamd/datastore.py", "ipamd/policy.py", "ipamd/routes.py", "ipamd/rpc.py", "ipamd/settings.py", "cni/spec.py", "cni/vpc/plan.py",
+    "ipamd/datastore.py", "ipamd/policy.py", "ipamd/routes.py", "ipamd/rpc.py", "ipamd/settings.py", "ipamd/subnets.py", "cni/spec.py",
+    "cni/vpc/plan.py",
     "fabric/plan.py", "fabric/nodeos.py", "kube/placement.py", "trace/predict.py", "trace/correlate.py", "trace/taps.py",
     "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "lab/targets.py", "lab/paths.py", "lab/status.py",
 )

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_stops_the_start(node: Make, tmp_path: Path) -> Non
 def test_without_a_first_address_the_daemon_does_not_start(node: Make) -> None:
     one = node()
     one.api.refusals["AssignPrivateIpAddresses"] = (Ec2Error("UnauthorizedOperation", "You are not authorized"), None)
-    with pytest.raises(IpamError, match="^error while trying to increase datastore pool: UnauthorizedOperation"):
+    with pytest.raises(IpamError, match=r"^error while trying to increase datastore pool: UnauthorizedOperation"):
         one.do(one.ipamd.start())
 
 

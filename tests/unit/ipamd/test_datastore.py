@@ -30,7 +30,7 @@ def test_the_order_is_by_device_index_then_by_address() -> None:
     one.add("eni-2", ["10.0.0.9"])
     one.add("eni-1", ["10.0.0.100", "10.0.0.20"])
     assert given(one, 3) == ["10.0.0.20", "10.0.0.100", "10.0.0.9"]
-    with pytest.raises(PoolExhausted, match="^AssignPodIPAddress: no available IP/Prefix addresses$"):
+    with pytest.raises(PoolExhausted, match=r"^AssignPodIPAddress: no available IP/Prefix addresses$"):
         one.assign(key(9), 0)
 
 
@@ -66,7 +66,7 @@ def test_what_was_given_back_rests_thirty_seconds(after_s: float, free: bool) ->
 
 
 def test_a_stranger_gives_nothing_back() -> None:
-    with pytest.raises(UnknownAttachment, match="^datastore: unknown pod$"):
+    with pytest.raises(UnknownAttachment, match=r"^datastore: unknown pod$"):
         store().release(key(1), 0)
 
 
