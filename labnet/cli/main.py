@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "down": ("Labs", "lab", "Take a lab down; nothing of it stays on the machine."),
     "ls": ("Labs", "lab", "List the labs of this machine."),
     "status": ("Labs", "look", "Show nodes with their ENIs, and pods with their addresses."),
+    "get": ("Labs", "get", "Print Kubernetes objects of a lab: pods, nodes, ENIConfigs."),
     "exec": ("Labs", "lab", "Run a program on a node or in a pod."),
     "set": ("Labs", "set", "Change the settings of a running lab."),
     "logs": ("Labs", "set", "Print the log of a node's ipamd, or of a pod."),

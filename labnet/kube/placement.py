@@ -2,7 +2,7 @@
 
 A node takes as many pods as its allocatable `pods`, host-network pods included. The lab runs no pods for aws-node and
 kube-proxy, which every EKS node has and which max-pods counts: two places of each node are theirs.
-Source: docs/sources.md#max-pods
+Source: docs/sources.md#max-pods, docs/sources.md#taints
 """
 
 from __future__ import annotations

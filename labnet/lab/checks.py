@@ -223,7 +223,10 @@ def judge_event(check: EventCheck, events: Sequence[Mapping[str, Any]]) -> Check
     """A resolved check against everything that was told."""
     near = [item for item in events if check.object in (None, item["object"]) and check.reason in (None, item["reason"])]
     found = [item for item in near if check.contains is None or check.contains in item["message"]]
-    seen = f"told {len(found)} time{'' if len(found) == 1 else 's'}" if found else f"not told; {len(near)} such events say something else" if near else "no such event"
+    if found:
+        seen = f"told {len(found)} time{'' if len(found) == 1 else 's'}"
+    else:
+        seen = f"not told; {len(near)} such events say something else" if near else "no such event"
     detail = "" if found else "\n".join(dict.fromkeys(item["message"] for item in near[-MAX_TOLD:]))
     return CheckResult(title(check), "event", bool(found), _said(check), seen, detail)
 

@@ -17,8 +17,9 @@ KINDS = ("ENIConfig",)
 """Kinds that a scenario's `objects` may have."""
 
 
-def make_true(store: KubeStore, scenario: Scenario, ids: CloudIds, lab: str) -> None:
-    """Make the store's objects of these kinds those of the scenario; what is as it should be is not written again."""
+def make_true(store: KubeStore, scenario: Scenario, ids: CloudIds, lab: str) -> bool:
+    """Make the store's objects of these kinds those of the scenario: was anything written? What is as it should be is left alone."""
+    before = store.version
     wanted = {(str(item["kind"]), str(item["metadata"]["name"])): item for item in scenario.objects}
     for kind in KINDS:
         for there in tuple(store.list(kind)):
@@ -33,6 +34,7 @@ def make_true(store: KubeStore, scenario: Scenario, ids: CloudIds, lab: str) -> 
         elif there_now["spec"] != document["spec"] or _said(there_now["metadata"]) != _said(item["metadata"]):
             kept = {key: value for key, value in there_now["metadata"].items() if key not in _SAID}
             store.update({**document, "metadata": {**kept, **_said(item["metadata"])}})
+    return store.version != before
 
 
 _SAID = ("labels", "annotations")

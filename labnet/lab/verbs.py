@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labnet.errors import LabnetError, NotFoundError, UsageError
-from labnet.lab import checks, planning
+from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
@@ -34,7 +34,8 @@ class Verbs:
         """Verb → what serves it."""
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
-            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, **Ec2Verbs(self._world).table(),
+            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
+            **Ec2Verbs(self._world).table(),
             **SettingsVerbs(self._world).table(), "logs": self.logs,
         }
 
@@ -45,6 +46,10 @@ class Verbs:
     async def events(self, args: Args, emit: Emit) -> Answer:
         """What happened, oldest first."""
         return {"events": self._world.events.all()}
+
+    async def get(self, args: Args, emit: Emit) -> Answer:
+        """The Kubernetes objects of a kind, or of a name: a List."""
+        return kube_list.listed(self._world.kube, str(args["kind"]), args.get("name"))
 
     async def plan(self, args: Args, emit: Emit) -> Answer:
         """What `repair` would change."""

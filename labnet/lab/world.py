@@ -154,11 +154,11 @@ class World:
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
-        kube_objects.make_true(self.kube, scenario, self._ids, self.lab)
+        changed = kube_objects.make_true(self.kube, scenario, self._ids, self.lab)
         leaving = {key for key, spec in present.items() if wanted.get(key) != spec and self.kube.find("Pod", *key)}
         for key in leaving:
             self.kube.delete("Pod", *key)
-        changed = bool(leaving)
+        changed = changed or bool(leaving)
         if leaving:
             await self._gone(leaving, timeout_s)
         for node in scenario.nodes:

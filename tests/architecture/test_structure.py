@@ -25,6 +25,7 @@ PURE = (
     "cni/vpc/plan.py",
     "fabric/plan.py", "fabric/nodeos.py", "kube/placement.py", "trace/predict.py", "trace/correlate.py", "trace/taps.py",
     "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "lab/targets.py", "lab/paths.py", "lab/status.py",
+    "lab/pod_networking.py", "kube/node_objects.py",
 )
 IMPURE_MODULES = {
     "pyroute2", "scapy", "click", "mininet", "subprocess", "socket", "threading", "time", "random", "os", "asyncio", "sqlite3", "shutil",
