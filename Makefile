@@ -42,7 +42,10 @@ lint: dev            ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: dev           ## times and ratios, beside what the kernel alone costs
+bench: dev           ## times and ratios, beside what the kernel alone costs and beside other CNI plugins
+	@[ -x /usr/lib/cni/bridge ] || { echo "installing containernetworking-plugins, to compare with"; $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq containernetworking-plugins >/dev/null; } || \
+	  echo "containernetworking-plugins could not be installed: labnet's CNI is measured alone"
 	$(SUDO) $(VENV)/bin/python tools/bench.py
 
 conformance: dev     ## the EC2 probe against labnet and against moto; refreshes the README's table

@@ -82,10 +82,10 @@ def plugin_log(config: NetConf, dialect: Dialect) -> tuple[str, str]:
     return path if isinstance(path, str) else "", level if isinstance(level, str) else ""
 
 
-def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]]:
-    """(container id, interface name) of what GC must leave alone. Errors: CniError 7: no list would mean that nothing is valid."""
+def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]] | None:
+    """(container id, interface name) of what GC must leave alone; None without a list, which says nothing. Errors: CniError 7."""
     if VALID not in config.document:
-        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is missing")
+        return None
     try:
         return frozenset((str(item["containerID"]), str(item["ifname"])) for item in config.document[VALID] or ())
     except (TypeError, KeyError) as error:
