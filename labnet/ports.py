@@ -7,7 +7,7 @@ the same contract tests as the real ones.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -130,8 +130,10 @@ class Kernel(Protocol):
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs in order in the background, each all or nothing; for each the error that `apply` would raise, or None."""
 
-    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
-        """Read a namespace back; of the sysctls those asked for (paths as in Sysctl)."""
+    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+        """Read a namespace back; of the sysctls those asked for (paths as in Sysctl) that exist. `packet_filter` False = quicker, without
+        iptables and nftables.
+        """
 
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
@@ -172,6 +174,52 @@ class NodeObjects(Protocol):
         """
 
 
+class PodAnnotations(Protocol):
+    """Annotations of pods, as a daemon writes them with ANNOTATE_POD_IP."""
+
+    def read(self, namespace: str, pod: str, key: str) -> str | None:
+        """One annotation, None when the pod has it not. Errors: NotFoundError when there is no such pod."""
+
+    def write(self, namespace: str, pod: str, key: str, value: str) -> None:
+        """Set one annotation. Errors: NotFoundError."""
+
+
+class NodeLog(Protocol):
+    """A log on a node. Messages are one line each; a level that is off costs a comparison."""
+
+    def debug(self, message: str) -> None:
+        """What only somebody who looks for a fault reads."""
+
+    def info(self, message: str) -> None:
+        """What happened."""
+
+    def warn(self, message: str) -> None:
+        """What is not as it should be and was coped with."""
+
+    def error(self, message: str) -> None:
+        """What failed."""
+
+
+class NoLog:
+    """A log that nobody keeps: the NodeLog of plans."""
+
+    def debug(self, message: str) -> None:
+        """Nothing."""
+
+    def info(self, message: str) -> None:
+        """Nothing."""
+
+    def warn(self, message: str) -> None:
+        """Nothing."""
+
+    def error(self, message: str) -> None:
+        """Nothing."""
+
+
+OpenLog = Callable[[str, str], NodeLog]
+"""The log of a plugin: a path in the node's view (or `stderr`, or nothing, which is the same) and a level → the log."""
+
+
 class Slices(Protocol):
     """Desired state by actor: who claims what in which namespace. Actors change the kernel through this and no other way."""
 
@@ -189,6 +237,9 @@ class Slices(Protocol):
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
 
+    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
+        """The namespace as the kernel holds it now, in the words of the claims where both mean the same. Errors: KernelError."""
+
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""
 
@@ -197,6 +248,6 @@ class Slices(Protocol):
 
 
 __all__ = [
-    "Batch", "Change", "Clock", "Ec2Api", "Events", "Imds", "Kernel", "KernelState", "NodeObjects", "ProgramResult", "RouteAnswer", "Slice",
-    "Slices", "Store",
+    "Batch", "Change", "Clock", "Ec2Api", "Events", "Imds", "Kernel", "KernelState", "NoLog", "NodeLog", "NodeObjects", "OpenLog",
+    "PodAnnotations", "ProgramResult", "RouteAnswer", "Slice", "Slices", "Store",
 ]

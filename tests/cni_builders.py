@@ -1,7 +1,9 @@
 """Small makers: an ipamd that hands out fixed addresses, a node on the in-memory kernel, calls."""
 
 import asyncio
+import errno
 import json
+import os
 
 from labnet.cni import skel
 from labnet.cni.spec import NetnsGrant
@@ -25,7 +27,7 @@ class FixedIpamd:
     async def add_network(self, request):
         self.calls.append(request)
         if self.down:
-            raise ConnectionRefusedError("connection refused")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         key = (request.network_name, request.container_id, request.if_name)
         if key not in self.held and not self.free:
             return AddNetworkReply(success=False)
@@ -35,11 +37,16 @@ class FixedIpamd:
     async def del_network(self, request):
         self.calls.append(request)
         if self.down:
-            raise ConnectionRefusedError("connection refused")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         key = (request.network_name, request.container_id, request.if_name)
         if key not in self.held:
             raise UnknownAttachment("datastore: unknown pod")
         return DelNetworkReply(success=not self.refuse, allocations=(self.held.pop(key),))
+
+    async def attachments(self, network):
+        if self.down:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        return tuple((container, ifname) for name, container, ifname in self.held if name == network)
 
 
 class Node:

@@ -79,6 +79,14 @@ class Backend(Protocol):
     def ec2_actions(self) -> list[str]:
         """The names of the EC2 API's actions."""
 
+    def capacity(
+        self, instance_type: str, prefix: bool, custom_networking: bool, subnet: str | None, nodes: int | None
+    ) -> dict[str, Any]:
+        """The Capacity document of an instance type. Errors: UsageError for an unknown type, or what is no subnet."""
+
+    def instance_types(self) -> list[str]:
+        """The names of all instance types."""
+
 
 class LabBackend:
     """The real thing; every import happens when it is needed."""
@@ -209,3 +217,17 @@ class LabBackend:
         from labnet.ec2.cloud import ACTIONS
 
         return sorted(ACTIONS)
+
+    def capacity(
+        self, instance_type: str, prefix: bool, custom_networking: bool, subnet: str | None, nodes: int | None
+    ) -> dict[str, Any]:
+        """What a node and a subnet take."""
+        from labnet.lab import sizing
+
+        return sizing.capacity_of(instance_type, prefix, custom_networking, subnet, nodes)
+
+    def instance_types(self) -> list[str]:
+        """The names of all instance types."""
+        from labnet.ec2 import limits
+
+        return list(limits.load())

@@ -83,6 +83,11 @@ def _action_names(context: click.Context, _parameter: click.Parameter, incomplet
     return [name for name in session.backend.ec2_actions() if name.lower().startswith(incomplete.lower())]
 
 
+def _type_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    session = context.find_object(Session) or Session()
+    return [name for name in session.backend.instance_types() if name.startswith(incomplete.lower())]
+
+
 _lab_option = click.option(
     "-l", "--lab", "_lab", metavar="NAME", expose_value=False, callback=_remember("lab"), shell_complete=_lab_names,
     help="Which lab; needed where several run. Also LABNET_LAB.",
@@ -94,6 +99,7 @@ _debug_option = click.option(
 complete_labs = _lab_names
 complete_scenarios = _scenario_names
 complete_actions = _action_names
+complete_types = _type_names
 
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:

@@ -52,6 +52,8 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
         with ProgressLine() as progress:
             status = session.backend.up(found, session.run_dir, lab, timeout_s, progress)
     say(_summary(status, time.monotonic() - began_s))
+    if status.get("changedEnv"):
+        say(f"aws-node keeps what 'labnet set env' made it: {env_text(status['changedEnv'])}; the scenario says otherwise")
     if session.output is not None:
         print_document(status, output, lambda wide: status_tables(status, wide), lambda: status_names(status))
     if wait or os.getpid() == FOREGROUND_PID:
@@ -60,6 +62,11 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
             session.backend.hold(status, session.run_dir, progress)
         say(f"lab {status['lab']} is down")
     return 0
+
+
+def env_text(changed: Mapping[str, str | None]) -> str:
+    """Variables as `labnet set env` takes them: NAME=VALUE, NAME- for one that is not there."""
+    return " ".join(f"{name}-" if value is None else f"{name}={value}" for name, value in changed.items())
 
 
 def _summary(status: Mapping[str, Any], took_s: float) -> str:

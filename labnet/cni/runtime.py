@@ -114,6 +114,12 @@ class Runtime:
         self._plain: dict[int, bytes] = {}
         self._config = encoded(compact(conflist.document))
 
+    def use(self, conflist: Conflist) -> None:
+        """From now on this list: containers that are attached already are detached by it too."""
+        if conflist == self.conflist:
+            return
+        self.conflist, self._plain, self._config = conflist, {}, encoded(compact(conflist.document))
+
     async def add(self, attachment: Attachment) -> Result:
         """Attach; the last plugin's result, which is remembered. Errors: CniError, worded as a runtime passes it on."""
         result: Mapping[str, Any] | None = None

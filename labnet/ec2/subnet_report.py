@@ -9,14 +9,13 @@ from typing import Any
 
 from labnet.ec2.rules.pool import free_count, taken_in
 from labnet.model.addressing import PREFIX_ADDRESSES, bounds, free_prefixes, prefix_length, reserved, to_int, to_text
+from labnet.model.capacity import UPGRADE_ADDRESSES
 from labnet.model.cloud import CloudState, Subnet
 
 USES = ("reserved", "primary", "secondary", "prefix", "other")
 """What an address may be used for; `other` is taken, but by no ENI."""
 BY_ADDRESS_FROM = 26
 """Subnets this small and smaller are drawn address by address."""
-UPGRADE_ADDRESSES = 3
-"""Free addresses that an upgrade of an EKS cluster may want of a subnet."""
 
 
 def subnet_reports(state: CloudState, *, blocks: bool) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from labnet.ipamd.policy import EniStats, PoolStats
 from labnet.model.addressing import bounds, contains, prefix_addresses, to_int
 from labnet.model.values import frozen
 
+NEVER = float("-inf")
+
 
 @frozen
 class AttachmentKey:
@@ -39,13 +41,16 @@ class Assignment:
 
 @dataclass(slots=True)
 class EniEntry:
-    """One ENI: `primary` = the node's first; `addresses` are its secondary ones; table 254 = main."""
+    """One ENI: `primary` = the node's first; `addresses` are its secondary ones; table 254 = main. An `excluded` one is drained:
+    its subnet's tag keeps new pods out.
+    """
 
     id: str
     device_index: int
     table: int
     primary: bool
     added_at_s: float = 0.0
+    excluded: bool = False
     addresses: set[str] = field(default_factory=set)
     prefixes: set[str] = field(default_factory=set)
 
@@ -71,6 +76,11 @@ class Datastore:
         """An ENI by its id."""
         return self._enis.get(eni_id)
 
+    def exclude(self, eni_id: str, excluded: bool) -> None:
+        """Keep new pods off an ENI, or let them on; an unknown one went meanwhile."""
+        if eni_id in self._enis:
+            self._enis[eni_id].excluded = excluded
+
     def enis(self) -> tuple[EniEntry, ...]:
         """Every ENI by device index."""
         return tuple(sorted(self._enis.values(), key=lambda one: one.device_index))
@@ -80,7 +90,7 @@ class Datastore:
         entry = self._enis.get(eni_id)
         if entry is None:
             return ()
-        lost = self.remove(eni_id, [*entry.addresses, *entry.prefixes])
+        lost = self.remove(eni_id, _in_order(entry))
         del self._enis[eni_id]
         self._candidates.pop(eni_id, None)
         return lost
@@ -120,7 +130,7 @@ class Datastore:
         if held is not None:
             return held
         for entry in self.enis():
-            for address in self._of(entry):
+            for address in () if entry.excluded else self._of(entry):
                 if self._assignable(address, now_s):
                     return self._give(Assignment(key, address, entry.id, pod_namespace, pod_name, now_s))
         raise PoolExhausted("AssignPodIPAddress: no available IP/Prefix addresses")
@@ -169,9 +179,22 @@ class Datastore:
                 return entry
         return None
 
+    def counts(self) -> tuple[int, int]:
+        """How many addresses pods could have, and how many they have; quicker than `stats`."""
+        return sum(len(self._of(entry)) for entry in self._enis.values()), len(self._by_key)
+
     def free_addresses(self, now_s: float) -> tuple[str, ...]:
         """What could be given away now, in the order in which it would be."""
-        return tuple(address for entry in self.enis() for address in self._of(entry) if self._assignable(address, now_s))
+        usable = (entry for entry in self.enis() if not entry.excluded)
+        return tuple(address for entry in usable for address in self._of(entry) if self._assignable(address, now_s))
+
+    def idle_blocks(self, eni_id: str, now_s: float, idle_s: float = 0.0) -> tuple[str, ...]:
+        """Addresses and prefixes of an ENI that nobody has, and that nobody gave back within the last `idle_s`, ascending."""
+        entry = self._enis[eni_id]
+        return tuple(
+            block for block in _in_order(entry)
+            if not self.in_use(block) and all(now_s - self._freed_at_s.get(one, NEVER) >= idle_s for one in _addresses_of(block))
+        )
 
     def stats(self, now_s: float) -> PoolStats:
         """The pool as the policy sees it."""
@@ -217,7 +240,7 @@ class Datastore:
             total=len(candidates), assigned=sum(address in self._by_address for address in candidates),
             cooling=sum(self._cooling(address, now_s) for block in (*of_mode, *of_other) for address in _addresses_of(block)),
             free_blocks=tuple(block for block in of_mode if not self.in_use(block)),
-            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)),
+            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)), excluded=entry.excluded,
         )
 
     def in_use(self, block: str) -> bool:
@@ -227,3 +250,7 @@ class Datastore:
 
 def _addresses_of(block: str) -> tuple[str, ...]:
     return prefix_addresses(block) if "/" in block else (block,)
+
+
+def _in_order(entry: EniEntry) -> tuple[str, ...]:
+    return (*sorted(entry.addresses, key=to_int), *sorted(entry.prefixes, key=bounds))

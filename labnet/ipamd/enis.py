@@ -1,11 +1,15 @@
-"""The kernel side of secondary ENIs: wired when they come, forgotten as the VPC CNI forgets them. Source: docs/sources.md#ipamd-node"""
+"""The kernel side of secondary ENIs: wired when they come, whatever is on their link; forgotten as the VPC CNI forgets them.
+
+Source: docs/sources.md#ipamd-node
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from labnet.errors import IpamError, KernelError
-from labnet.ipamd.cloud import AttachedEni
+from labnet.errors import IpamError
+from labnet.ipamd.leftovers import standing_eni
+from labnet.ipamd.metadata import AttachedEni
 from labnet.ipamd.routes import EniWiring, eni_slice, plan_eni
 from labnet.ipamd.settings import Settings
 from labnet.model.names import eni_link
@@ -14,7 +18,6 @@ from labnet.ports import Clock, Slices
 
 LINK_TRIES = 5
 LINK_DELAY_S = 3.0
-SETUP_DELAY_S = 10.0
 
 
 class EniSetup:
@@ -23,18 +26,20 @@ class EniSetup:
     def __init__(self, netns: str, settings: Settings, slices: Slices, clock: Clock, host_links: Callable[[], frozenset[str]]) -> None:
         self._netns, self._settings, self._slices, self._clock, self._host_links = netns, settings, slices, clock, host_links
 
-    async def attached(self, eni: AttachedEni, tries: int = 1) -> None:
-        """Set an ENI up, `tries` times 10 s apart. Errors: IpamError when its link does not come, at once; KernelError."""
+    async def attached(self, eni: AttachedEni) -> None:
+        """Set an ENI up. Errors: IpamError for the first one, which is the node's own, or when its link does not come; KernelError."""
+        if eni.device_index == 0:
+            raise IpamError("setupENINetwork should never be called on the primary ENI")
         await self._wait_for_link(eni_link(eni.device_index), eni.mac)
         wiring = EniWiring(eni.id, eni.device_index, eni.primary_ip, eni.subnet_cidr, self._settings.eni_mtu_bytes)
-        for turn in range(tries):
-            try:
-                self._slices.set([(self._netns, plan_eni(self._settings, wiring))])
-                return
-            except KernelError:
-                if turn == tries - 1:
-                    raise
-            await self._clock.sleep(SETUP_DELAY_S)
+        self._wire(wiring)
+
+    def _wire(self, wiring: EniWiring) -> None:
+        """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them."""
+        plan = plan_eni(self._settings, wiring)
+        seen = self._slices.observe(self._netns, packet_filter=False)
+        self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
+        self._slices.set([(self._netns, plan)])
 
     async def _wait_for_link(self, link: str, mac: str) -> None:
         for turn in range(LINK_TRIES):
@@ -57,3 +62,8 @@ class EniSetup:
     def vanished(self, eni_id: str) -> None:
         """The ENI is gone unasked: as with the VPC CNI, its rules stay and point to an empty table."""
         self._slices.assume(self._netns, Slice(eni_slice(eni_id)))
+
+    def given_up(self, eni_id: str, device_index: int) -> None:
+        """It should have gone and EC2 did not finish: its rules stay; the rest went if its link did."""
+        if eni_link(device_index) not in self._host_links():
+            self.vanished(eni_id)

@@ -1,25 +1,25 @@
 """How many addresses to keep warm, and what to do about it: one look at the pool → decisions (pure).
 
 With `warm_ips` or `minimum_ips` the pool is kept to single addresses (or prefixes) of that target; else to whole ENIs' worth
-(or to free prefixes). One look adds at one place only, and gives back once in 30 s at most; whether a whole ENI can go is
-asked every time. Source: docs/sources.md#ipamd-policy
+(or to free prefixes). One look adds at one place only, and gives back once in 30 s at most (`decide`); whether a whole ENI can go
+is asked every time, of the pool as it is after that (`decide_eni`). Source: docs/sources.md#ipamd-policy
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from labnet.model.addressing import PREFIX_ADDRESSES
 from labnet.model.values import frozen
 
 DECREASE_INTERVAL_S = 30.0
+INSUFFICIENT_COOL_OFF_S = 120.0
 ENI_MIN_AGE_S = 60.0
+NEVER = float("-inf")
 
 
 @frozen
 class EniStats:
     """One ENI's part of the pool. `slots` are held addresses and prefixes of both kinds; `total`, `assigned` and `free_blocks`
-    (ascending) are of the kind that pods get; `cooling` and `has_pods` of both.
+    (ascending) are of the kind that pods get; `cooling` and `has_pods` of both. An `excluded` one is drained: nothing of it counts.
     """
 
     id: str
@@ -31,23 +31,24 @@ class EniStats:
     cooling: int = 0
     free_blocks: tuple[str, ...] = ()
     has_pods: bool = False
+    excluded: bool = False
 
 
 @frozen
 class PoolStats:
-    """The pool, ENIs by device index. What cools down is available: EC2 may have it back."""
+    """The pool, ENIs by device index, excluded ones too. What cools down is available: EC2 may have it back."""
 
     enis: tuple[EniStats, ...] = ()
 
     @property
     def total(self) -> int:
         """Addresses for pods."""
-        return sum(one.total for one in self.enis)
+        return sum(one.total for one in self.enis if not one.excluded)
 
     @property
     def assigned(self) -> int:
         """Addresses that pods have."""
-        return sum(one.assigned for one in self.enis)
+        return sum(one.assigned for one in self.enis if not one.excluded)
 
     @property
     def cooling(self) -> int:
@@ -62,7 +63,7 @@ class PoolStats:
     @property
     def free_blocks(self) -> int:
         """Addresses, or whole prefixes, of which nothing is in use."""
-        return sum(len(one.free_blocks) for one in self.enis)
+        return sum(len(one.free_blocks) for one in self.enis if not one.excluded)
 
     def without(self, eni_id: str) -> PoolStats:
         """The pool on the other ENIs."""
@@ -79,6 +80,8 @@ class Targets:
     warm_prefixes: int = 1
     prefix_mode: bool = False
     max_pods: int = 110
+    skip_first_eni: bool = False
+    """Custom networking: nothing is added to the first ENI."""
 
     @property
     def by_address(self) -> bool:
@@ -97,8 +100,12 @@ class Room:
 
     max_enis: int
     slots_per_eni: int
-    decreased_at_s: float = float("-inf")
-    cool_off_until_s: float = float("-inf")
+    decreased_at_s: float = NEVER
+    insufficient_at_s: float = NEVER
+
+    def cools_off(self, now_s: float) -> bool:
+        """Did a subnet run out of addresses a moment ago? Then nothing is asked for."""
+        return now_s - self.insufficient_at_s <= INSUFFICIENT_COOL_OFF_S
 
 
 @frozen
@@ -141,28 +148,27 @@ class FreeEni:
     reason: str
 
 
-Decision = Increase | Decrease | FreeEni
-
-
-def decide(stats: PoolStats, targets: Targets, room: Room, now_s: float) -> tuple[Decision, ...]:
-    """What to do after one look at the pool, in order; nothing when it is as it shall be."""
+def decide(stats: PoolStats, targets: Targets, room: Room, now_s: float) -> Increase | Decrease | None:
+    """What one look at the pool adds or gives back; None when it is as it shall be, or has to stay as it is for now."""
     if is_low(stats, targets, room):
-        if now_s < room.cool_off_until_s:
-            return ()
-        # a pool that is too low has no ENI to spare: what is asked for would have to come from somewhere
-        steps = _steps(stats, targets, room)
-        return (Increase(steps),) if steps else ()
-    decisions: list[Decision] = []
+        steps = () if room.cools_off(now_s) else _steps(stats, targets, room)
+        return Increase(steps) if steps else None
     surplus = over(stats, targets)
-    if surplus > 0 and now_s - room.decreased_at_s > DECREASE_INTERVAL_S:
-        decrease = _decrease(stats, targets, surplus)
-        if decrease.blocks:
-            decisions.append(decrease)
-            stats = _after(stats, decrease, targets)
-    freed = _eni_to_free(stats, targets, room)
-    if freed is not None:
-        decisions.append(freed)
-    return tuple(decisions)
+    if surplus <= 0 or now_s - room.decreased_at_s <= DECREASE_INTERVAL_S:
+        return None
+    decrease = _decrease(stats, targets, surplus)
+    return decrease if decrease.blocks else None
+
+
+def decide_eni(before: PoolStats, stats: PoolStats, targets: Targets, room: Room) -> FreeEni | None:
+    """The last ENI that nobody needs: looked for if the pool `before` what was decided gives reason to, chosen as it is now."""
+    if not _looks_for_one(before, targets, room):
+        return None
+    for one in reversed(stats.enis):
+        if is_deletable(one, stats, targets):
+            why = "in an excluded subnet" if one.excluded else f"{stats.available} of {stats.total} addresses free"
+            return FreeEni(one.id, f"{why}, none of them in use on it")
+    return None
 
 
 def short(stats: PoolStats, targets: Targets) -> int:
@@ -213,7 +219,7 @@ def _steps(stats: PoolStats, targets: Targets, room: Room) -> tuple[Grow | NewEn
     steps: list[Grow | NewEni] = []
     for one in stats.enis:
         free = room.slots_per_eni - one.slots
-        if free > 0:
+        if free > 0 and not one.excluded and not (one.primary and targets.skip_first_eni):
             steps.append(Grow(one.id, min(free, wanted), reason))
     count = min(wanted, room.slots_per_eni)
     if count > 0 and len(stats.enis) < room.max_enis:
@@ -227,37 +233,20 @@ def _decrease(stats: PoolStats, targets: Targets, surplus: int) -> Decrease:
     left = surplus
     for one in reversed(stats.enis):
         blocks = one.free_blocks[len(one.free_blocks) - min(left, len(one.free_blocks)):]
-        if blocks:
+        if blocks and not one.excluded:
             chosen.append((one.id, blocks))
             left -= len(blocks)
     what = "prefixes" if targets.prefix_mode else "addresses"
     return Decrease(tuple(chosen), f"{surplus} {what} beyond the target, {stats.available} addresses free")
 
 
-def _after(stats: PoolStats, decrease: Decrease, targets: Targets) -> PoolStats:
-    gone = dict(decrease.blocks)
-    kept = []
-    for one in stats.enis:
-        blocks = gone.get(one.id, ())
-        kept.append(replace(
-            one, total=one.total - len(blocks) * targets.block_size, slots=one.slots - len(blocks),
-            free_blocks=tuple(block for block in one.free_blocks if block not in blocks),
-        ))
-    return PoolStats(tuple(kept))
-
-
-def _eni_to_free(stats: PoolStats, targets: Targets, room: Room) -> FreeEni | None:
-    """The last ENI that nobody needs, if it is time to look for one."""
-    if not targets.by_address:
-        an_eni = room.slots_per_eni * targets.block_size
-        warm = targets.warm_prefixes if targets.prefix_mode else targets.warm_enis
-        idle = targets.prefix_mode and any(not one.primary and not one.has_pods for one in stats.enis)
-        if stats.available < (warm + 1) * an_eni and not idle:
-            return None
-    for one in reversed(stats.enis):
-        if is_deletable(one, stats, targets):
-            return FreeEni(one.id, f"{stats.available} of {stats.total} addresses free, none of them in use on it")
-    return None
+def _looks_for_one(stats: PoolStats, targets: Targets, room: Room) -> bool:
+    if targets.by_address:
+        return True
+    an_eni = room.slots_per_eni * targets.block_size
+    warm = targets.warm_prefixes if targets.prefix_mode else targets.warm_enis
+    idle = targets.prefix_mode and any(not one.primary and not one.has_pods for one in stats.enis)
+    return idle or stats.available >= (warm + 1) * an_eni
 
 
 def is_deletable(one: EniStats, stats: PoolStats, targets: Targets) -> bool:

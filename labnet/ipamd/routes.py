@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from labnet.errors import IpamError
 from labnet.ipamd.settings import Settings
 from labnet.model.addressing import bounds, prefix_length, router_of, to_text
 from labnet.model.names import eni_link
@@ -33,6 +34,7 @@ from labnet.model.values import frozen
 
 NODE_SLICE = "ipamd"
 MARK_PRIORITY = 1024
+SERVICE_PRIORITY = 1535
 ENI_PRIORITY = 32765
 PRIMARY_LINK = "eth0"
 SNAT_CHAIN = "AWS-SNAT-CHAIN"
@@ -57,14 +59,32 @@ def table_of(device_index: int) -> int:
     return TABLE_MAIN if device_index == 0 else device_index + 1
 
 
+def rule_destinations(cidrs: Sequence[str]) -> tuple[str | None, ...]:
+    """The destinations of policy rules that are alike but for them, None for all.
+
+    0.0.0.0/0 names no destination. Behind another one the kernel takes such a rule for the one that is there, since it compares only
+    what the new one names (rule_exists in net/core/fib_rules.c), and the VPC CNI passes over what exists.
+    """
+    kept = [cidr for place, cidr in enumerate(dict.fromkeys(cidrs)) if cidr != ANYWHERE or place == 0]
+    return tuple(None if cidr == ANYWHERE else cidr for cidr in kept)
+
+
 def eni_slice(eni_id: str) -> str:
     """The name of an ENI's slice."""
     return f"{NODE_SLICE}:{eni_id}"
 
 
 def plan_node(settings: Settings, backend: Backend, primary: str, vpc_cidrs: Sequence[str]) -> Slice:
-    """What every node has, whatever its ENIs: `primary` is eth0's own address, `vpc_cidrs` in the metadata's order."""
-    plan = _Plan(settings, backend, primary, tuple(vpc_cidrs))
+    """What every node has, whatever its ENIs: `primary` is eth0's own address, `vpc_cidrs` in the metadata's order.
+
+    Errors: IpamError where the daemon would end, because iptables takes no such rule.
+    """
+    plan = _Plan(settings, backend, primary, tuple(dict.fromkeys(vpc_cidrs)))
+    if plan.snat and plan.old and backend == "nft" and ANYWHERE in settings.exclude_snat_cidrs:
+        raise IpamError(
+            f"iptables with the nf_tables back end refuses a rule with ! -d {ANYWHERE}",
+            "exclude smaller blocks, set AWS_VPC_K8S_CNI_EXTERNALSNAT, or take the legacy back end",
+        )
     return Slice(NODE_SLICE, (*plan.host(), *plan.nat(), *plan.mangle(), *plan.connmark_table()))
 
 
@@ -106,6 +126,11 @@ class _Plan:
         return self.settings.dialect == "1.6"
 
     @property
+    def veths(self) -> str:
+        """The nodes' ends of pods; release 1.6 does not ask for the prefix here."""
+        return "eni+" if self.old else f"{self.settings.veth_prefix}+"
+
+    @property
     def mark(self) -> str:
         return f"{self.settings.connmark:#x}"
 
@@ -126,12 +151,15 @@ class _Plan:
     # ---- addresses of links, policy rules ---------------------------------------------------------------------------------
 
     def host(self) -> Iterator[KernelObject]:
-        """MTU of eth0, its rp_filter (NodePort traffic for a pod of eth1 comes in by eth0), the rule for marked packets."""
+        """MTU of eth0, its rp_filter (NodePort traffic for a pod of eth1 comes in by eth0), rules for marked packets and services."""
         yield LinkMtu(PRIMARY_LINK, self.settings.eni_mtu_bytes)
         if self.node_port or not self.old:
             yield Sysctl(f"net/ipv4/conf/{PRIMARY_LINK}/rp_filter", "2")
         if self.node_port or (self.snat and not self.old):
             yield Rule(MARK_PRIORITY, fwmark=self.settings.connmark, fwmask=self.settings.connmark)
+        if not self.old:
+            yield Sysctl("net/ipv4/tcp_early_demux", "1" if self.settings.early_demux else "0", optional=True)
+            yield from (Rule(SERVICE_PRIORITY, dst=dst) for dst in rule_destinations(self.settings.external_service_cidrs))
 
     # ---- nat --------------------------------------------------------------------------------------------------------------
 
@@ -151,10 +179,10 @@ class _Plan:
         return f'{out}-m comment --comment "AWS, SNAT" -m addrtype ! --dst-type LOCAL {target}'
 
     def returns(self, comment: str, of_excluded: str = "") -> Iterator[str]:
-        """One RETURN a block, each inserted above the one before: the excluded ones come out on top."""
+        """One RETURN a block, each inserted above the one before: the excluded ones come out on top. None is written twice."""
         listed = [(cidr, comment) for cidr in self.vpc_cidrs]
         listed += [(cidr, f"{comment}{of_excluded}") for cidr in self.settings.exclude_snat_cidrs]
-        for cidr, said in reversed(listed):
+        for cidr, said in reversed(dict.fromkeys(listed)):
             destination = "" if cidr == ANYWHERE else f"-d {cidr} "
             yield f'{destination}-m comment --comment "{said}" -j RETURN'
 
@@ -173,7 +201,7 @@ class _Plan:
             return
         set_mark = f'-m comment --comment "AWS, CONNMARK" {self.set_mark}'
         yield self.chain(CONNMARK_CHAIN, (*self.returns("AWS CONNMARK CHAIN"), set_mark))
-        veth = f'-i {self.settings.veth_prefix}+ -m comment --comment "AWS, outbound connections" -j {CONNMARK_CHAIN}'
+        veth = f'-i {self.veths} -m comment --comment "AWS, outbound connections" -j {CONNMARK_CHAIN}'
         yield self.rule("nat", "PREROUTING", veth)
         yield self.rule("nat", "PREROUTING", f'-m comment --comment "AWS, CONNMARK" {self.restore}')
 
@@ -186,7 +214,7 @@ class _Plan:
             local = f"-i {PRIMARY_LINK} {said} -m addrtype --dst-type LOCAL --limit-iface-in {self.set_mark}"
             yield self.rule("mangle", "PREROUTING", local)
         if self.node_port or (self.snat and not self.old):
-            yield self.rule("mangle", "PREROUTING", f"-i {self.settings.veth_prefix}+ {said} {self.restore}")
+            yield self.rule("mangle", "PREROUTING", f"-i {self.veths} {said} {self.restore}")
         if self.node_port and not self.old:
             yield self.rule("mangle", "PREROUTING", f"-i vlan+ {said} {self.restore}")
 
@@ -197,8 +225,7 @@ class _Plan:
         if self.old or not self.snat or self.backend != "nft":
             return
         mark = f"0x{self.settings.connmark:08x}"
-        blocks = reversed((*self.vpc_cidrs, *self.settings.exclude_snat_cidrs))
-        destinations = ["" if cidr == ANYWHERE else f"ip daddr {cidr} " for cidr in blocks]
+        blocks = reversed(dict.fromkeys((*self.vpc_cidrs, *self.settings.exclude_snat_cidrs)))
         lines = [
             "\tchain nat-prerouting {",
             "\t\ttype nat hook prerouting priority dstnat + 10; policy accept;",
@@ -207,7 +234,7 @@ class _Plan:
             f"\t\tcounter meta mark set ct mark & {mark}",
             "\t}",
             "\tchain snat-mark {",
-            *(f"\t\tcounter {destination}return" for destination in destinations),
+            *(f"\t\tcounter ip daddr {cidr} return" for cidr in blocks),
             f"\t\tcounter ct mark set ct mark | {mark}",
             "\t}",
         ]

@@ -1,8 +1,7 @@
 """The daemon's environment variables, read as the VPC CNI reads them (pure).
 
-A value that cannot be read counts as the default, as there. What labnet does not do yet is refused by name, never ignored;
-a value that says what labnet does anyway is taken. Defaults are those of the shipped manifest where it differs from the code.
-Source: docs/sources.md#vpc-cni-variables
+A value that cannot be read counts as the default, as there, unless the entrypoint refuses it (`variables`). Defaults are
+those of the shipped manifest where it differs from the code. Source: docs/sources.md#vpc-cni-variables
 """
 
 from __future__ import annotations
@@ -10,85 +9,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
 from labnet.errors import UsageError
+from labnet.ipamd.variables import MAX_MTU_BYTES, MIN_MTU_BYTES, NODE_LOGS, Dialect, flag, on_node, refusals, whole_number
 from labnet.model.addressing import canonical
 from labnet.model.values import frozen
 
-Dialect = Literal["1.6", "1.23"]
 RandomizeSnat = Literal["hashrandom", "prng", "none"]
+LogLevel = Literal["debug", "info", "warn", "error", "fatal"]
 
 DEFAULT_CONNMARK = 0x80
 DEFAULT_COOLDOWN_S = 30
-MIN_MTU_BYTES, MAX_MTU_BYTES = 576, 9001
-PREFIX_CHARS = 4
-RESERVED_PREFIXES = ("eth", "lo", "vlan")
+DEFAULT_ENI_CONFIG_KEY = "k8s.amazonaws.com/eniConfig"
+DEFAULT_CHECKPOINT = "/var/run/aws-node/ipam.json"
+DEFAULT_LOG, DEFAULT_PLUGIN_LOG = f"{NODE_LOGS}/ipamd.log", f"{NODE_LOGS}/plugin.log"
 RESERVED_TAG = "k8s.amazonaws.com"
-HINT = "see KNOWN_ISSUES.md"
-
-ACTING = frozenset({
-    "WARM_ENI_TARGET", "WARM_IP_TARGET", "MINIMUM_IP_TARGET", "MAX_ENI", "IP_COOLDOWN_PERIOD", "AWS_VPC_K8S_CNI_EXTERNALSNAT",
-    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "AWS_VPC_K8S_CNI_RANDOMIZESNAT", "AWS_VPC_CNI_NODE_PORT_SUPPORT", "AWS_VPC_K8S_CNI_CONNMARK",
-    "AWS_VPC_K8S_CNI_VETHPREFIX", "AWS_VPC_ENI_MTU", "POD_MTU", "CLUSTER_NAME", "ADDITIONAL_ENI_TAGS", "ENABLE_PREFIX_DELEGATION",
-    "WARM_PREFIX_TARGET", "ENABLE_SUBNET_DISCOVERY",
-})
-"""What changes what labnet does."""
-
-PREFIX_ONLY = frozenset({"ENABLE_PREFIX_DELEGATION", "WARM_PREFIX_TARGET"})
-"""What release 1.6 did not know: prefixes came with 1.9."""
-
-WITHOUT_EFFECT = frozenset({
-    "AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "ENABLE_NFTABLES", "USE_CLOUDWATCH", "USE_PROMETHEUS", "METRIC_UPDATE_INTERVAL",
-    "AWS_CLUSTER_ID", "VPC_CNI_VERSION", "MY_NODE_NAME", "MY_POD_NAME", "AWS_EC2_ENDPOINT", "AWS_VPC_K8S_PLUGIN_LOG_FILE",
-    "AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "ENI_CONFIG_ANNOTATION_DEF", "ENI_CONFIG_LABEL_DEF",
-})
-"""Any value is right: the real daemon does not act on them either, not without another variable that is refused here, or
-they only travel in the plugin's configuration."""
-
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_EMPTY = frozenset({""})
-
-ACCEPTED: Mapping[str, frozenset[str]] = {
-    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": _FALSE,
-    "AWS_EXTERNAL_SERVICE_CIDRS": _EMPTY,
-    "AWS_MANAGE_ENIS_NON_SCHEDULABLE": _TRUE,
-    "DISABLE_NETWORK_RESOURCE_PROVISIONING": _FALSE,
-    "ENABLE_IMDS_ONLY_MODE": _FALSE,
-    "DISABLE_LEAKED_ENI_CLEANUP": _TRUE,
-    "MANAGE_UNTAGGED_ENI": _TRUE,
-    "ENABLE_POD_ENI": _FALSE,
-    "POD_SECURITY_GROUP_ENFORCING_MODE": frozenset({"strict", "standard"}),  # only matters with ENABLE_POD_ENI
-    "DISABLE_TCP_EARLY_DEMUX": _FALSE,
-    "ENABLE_MULTI_NIC": _FALSE,
-    "ENABLE_IPv4": _TRUE,
-    "ENABLE_IPv6": _FALSE,
-    "ENABLE_V4_EGRESS": _TRUE,  # acts in IPv6 clusters alone
-    "ENABLE_V6_EGRESS": _FALSE,
-    "DISABLE_POD_V6": _FALSE,
-    "ENABLE_BANDWIDTH_PLUGIN": _FALSE,
-    "NETWORK_POLICY_ENFORCING_MODE": frozenset({"", "none", "standard"}),  # without network policies all three allow everything
-    "ANNOTATE_POD_IP": _FALSE,
-    "CLUSTER_ENDPOINT": _EMPTY,
-    "HTTP_TIMEOUT": frozenset({"", "10"}),
-    "INTROSPECTION_BIND_ADDRESS": _EMPTY,
-    "DISABLE_INTROSPECTION": _TRUE,
-    "DISABLE_METRICS": _TRUE,
-    "AWS_VPC_K8S_CNI_LOGLEVEL": frozenset({"", "DEBUG"}),
-    "AWS_VPC_K8S_CNI_LOG_FILE": frozenset({"", "/host/var/log/aws-routed-eni/ipamd.log"}),
-    "AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE": frozenset({"", "/var/log/aws-routed-eni/egress-v4-plugin.log"}),
-    "AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE": frozenset({"", "/var/log/aws-routed-eni/egress-v6-plugin.log"}),
-    "AWS_VPC_K8S_CNI_BACKING_STORE": frozenset({"", "/var/run/aws-node/ipam.json"}),
-    "HOST_CNI_BIN_PATH": frozenset({"", "/host/opt/cni/bin"}),
-    "HOST_CNI_CONFDIR_PATH": frozenset({"", "/host/etc/cni/net.d"}),
-}
-"""What is taken only with a value that says what labnet does anyway, or that is harmless here."""
 
 
 @frozen
 class Settings:
-    """What the daemon of a node does. Counts are of addresses, ENIs or /28 prefixes; `max_enis` None = the type's limit."""
+    """What the daemon of a node does. Counts are of addresses, ENIs or /28 prefixes; `max_enis` None = the type's limit.
+
+    Paths are the node's; the daemon's log may be `stdout` or `stderr`, the plugin's `stderr`: the log of the lab's process.
+    """
 
     dialect: Dialect = "1.23"
     warm_enis: int = 1
@@ -110,52 +54,100 @@ class Settings:
     additional_tags: Mapping[str, str] = field(default_factory=dict)
     subnet_discovery: bool = True
     """A subnet without free addresses: True = ask for a new ENI, False (and in release 1.6) = ask nothing for 120 s."""
+    custom_networking: bool = False
+    """Pods get addresses of secondary ENIs alone, made in the subnet and with the groups of the node's ENIConfig."""
+    eni_config_annotation: str = DEFAULT_ENI_CONFIG_KEY
+    eni_config_label: str = DEFAULT_ENI_CONFIG_KEY
+    external_service_cidrs: tuple[str, ...] = ()
+    """What pods of secondary ENIs reach through table main, by rules 1535."""
+    manage_enis_non_schedulable: bool = False
+    """Does the pool grow on a node that is cordoned, too?"""
+    provisioning: bool = True
+    """False = nothing is made, asked for, given back or tagged in EC2: what the metadata service lists is all there is."""
+    imds_only: bool = False
+    """True = ENIs are not described either."""
+    leaked_eni_cleanup: bool = True
+    manage_untagged_enis: bool = True
+    """False = an ENI without the tag of this instance is left alone."""
+    early_demux: bool = True
+    """The node's sysctl net.ipv4.tcp_early_demux."""
+    annotate_pod_ip: bool = False
+    checkpoint_path: str = DEFAULT_CHECKPOINT
+    log_file: str = DEFAULT_LOG
+    log_level: LogLevel = "debug"
+    plugin_log_file: str = DEFAULT_PLUGIN_LOG
+    plugin_log_level: LogLevel = "debug"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], dialect: Dialect) -> Settings:
-        """Read the variables. Errors: UsageError naming a variable that labnet does not support, or a prefix that no veth may have."""
-        check_supported(env, dialect)
-        external = _flag(env, "AWS_VPC_K8S_CNI_EXTERNALSNAT", False)
-        eni_mtu = _mtu(env.get("AWS_VPC_ENI_MTU", ""), MAX_MTU_BYTES)
-        return cls(
-            dialect=dialect,
-            warm_enis=_count(env, "WARM_ENI_TARGET", 1), warm_ips=_count(env, "WARM_IP_TARGET", 0),
-            minimum_ips=_count(env, "MINIMUM_IP_TARGET", 0), warm_prefixes=_count(env, "WARM_PREFIX_TARGET", 1),
-            max_enis=_count(env, "MAX_ENI", 0) or None, cooldown_s=_count(env, "IP_COOLDOWN_PERIOD", DEFAULT_COOLDOWN_S),
-            prefix_delegation=_flag(env, "ENABLE_PREFIX_DELEGATION", False), external_snat=external,
-            exclude_snat_cidrs=() if external else _cidrs(env.get("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "")),
-            randomize_snat=_randomize(env.get("AWS_VPC_K8S_CNI_RANDOMIZESNAT", ""), dialect),
-            node_port_support=_flag(env, "AWS_VPC_CNI_NODE_PORT_SUPPORT", True), connmark=_mark(env.get("AWS_VPC_K8S_CNI_CONNMARK", "")),
-            veth_prefix=_veth_prefix(env.get("AWS_VPC_K8S_CNI_VETHPREFIX", "")), eni_mtu_bytes=eni_mtu,
-            pod_mtu_bytes=_mtu(env.get("POD_MTU", ""), eni_mtu), cluster_name=env.get("CLUSTER_NAME", ""),
-            additional_tags=_tags(env.get("ADDITIONAL_ENI_TAGS", "")),
-            subnet_discovery=dialect != "1.6" and _flag(env, "ENABLE_SUBNET_DISCOVERY", True),
-        )
+        """Read the variables. Errors: UsageError for the first thing with which the daemon would not start, or that is not here."""
+        for refused in refusals(env, dialect):
+            raise UsageError(refused.message, refused.hint)
+        return cls(dialect=dialect, **_targets(env), **_kernel(env, dialect), **_cloud(env, dialect), **_files(env))
 
 
-def check_supported(env: Mapping[str, str], dialect: Dialect) -> None:
-    """Refuse what would otherwise be ignored. Errors: UsageError."""
-    for name, value in env.items():
-        if name in PREFIX_ONLY and dialect == "1.6":
-            raise UsageError(f"{name} is not known to release 1.6 of the VPC CNI", "leave it out, or take dialect 1.23")
-        if name in ACTING or name in WITHOUT_EFFECT or value in ACCEPTED.get(name, frozenset()):
-            continue
-        said = f"{name}={value}" if name in ACCEPTED else name
-        raise UsageError(f"{said} is not supported by labnet yet", HINT)
+def _targets(env: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "warm_enis": _count(env, "WARM_ENI_TARGET", 1), "warm_ips": _count(env, "WARM_IP_TARGET", 0),
+        "minimum_ips": _count(env, "MINIMUM_IP_TARGET", 0), "warm_prefixes": _count(env, "WARM_PREFIX_TARGET", 1),
+        "max_enis": _count(env, "MAX_ENI", 0) or None, "cooldown_s": _count(env, "IP_COOLDOWN_PERIOD", DEFAULT_COOLDOWN_S),
+        "prefix_delegation": flag(env, "ENABLE_PREFIX_DELEGATION", False),
+        "manage_enis_non_schedulable": flag(env, "AWS_MANAGE_ENIS_NON_SCHEDULABLE", False),
+    }
 
 
-def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
-    value = env.get(name, "")
-    return True if value in _TRUE else False if value in _FALSE else default
+def _kernel(env: Mapping[str, str], dialect: Dialect) -> dict[str, Any]:
+    external = flag(env, "AWS_VPC_K8S_CNI_EXTERNALSNAT", False)
+    eni_mtu = _mtu(env.get("AWS_VPC_ENI_MTU", ""), MAX_MTU_BYTES)
+    return {
+        "external_snat": external, "exclude_snat_cidrs": () if external else _cidrs(env.get("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "")),
+        "randomize_snat": _randomize(env.get("AWS_VPC_K8S_CNI_RANDOMIZESNAT", ""), dialect),
+        "node_port_support": flag(env, "AWS_VPC_CNI_NODE_PORT_SUPPORT", True),
+        "connmark": _mark(env.get("AWS_VPC_K8S_CNI_CONNMARK", "")), "veth_prefix": env.get("AWS_VPC_K8S_CNI_VETHPREFIX", "") or "eni",
+        "eni_mtu_bytes": eni_mtu, "pod_mtu_bytes": _mtu(env.get("POD_MTU", ""), eni_mtu),
+        "external_service_cidrs": _cidrs(env.get("AWS_EXTERNAL_SERVICE_CIDRS", "")),
+        "early_demux": not flag(env, "DISABLE_TCP_EARLY_DEMUX", False),
+    }
+
+
+def _cloud(env: Mapping[str, str], dialect: Dialect) -> dict[str, Any]:
+    imds_only = flag(env, "ENABLE_IMDS_ONLY_MODE", False)
+    provisioning = not imds_only and not flag(env, "DISABLE_NETWORK_RESOURCE_PROVISIONING", False)
+    return {
+        "cluster_name": env.get("CLUSTER_NAME", ""), "additional_tags": _tags(env.get("ADDITIONAL_ENI_TAGS", "")),
+        "subnet_discovery": dialect != "1.6" and flag(env, "ENABLE_SUBNET_DISCOVERY", True),
+        "custom_networking": flag(env, "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", False),
+        "eni_config_annotation": env.get("ENI_CONFIG_ANNOTATION_DEF", "") or DEFAULT_ENI_CONFIG_KEY,
+        "eni_config_label": env.get("ENI_CONFIG_LABEL_DEF", "") or DEFAULT_ENI_CONFIG_KEY,
+        "provisioning": provisioning, "imds_only": imds_only,
+        "leaked_eni_cleanup": provisioning and not flag(env, "DISABLE_LEAKED_ENI_CLEANUP", False),
+        "manage_untagged_enis": flag(env, "MANAGE_UNTAGGED_ENI", True), "annotate_pod_ip": flag(env, "ANNOTATE_POD_IP", False),
+    }
+
+
+def _files(env: Mapping[str, str]) -> dict[str, Any]:
+    log = env.get("AWS_VPC_K8S_CNI_LOG_FILE", "")
+    plugin_log = env.get("AWS_VPC_K8S_PLUGIN_LOG_FILE", "")
+    return {
+        "checkpoint_path": on_node(env.get("AWS_VPC_K8S_CNI_BACKING_STORE", "") or DEFAULT_CHECKPOINT),
+        "log_file": on_node(log or DEFAULT_LOG), "log_level": log_level(env.get("AWS_VPC_K8S_CNI_LOGLEVEL", "")),
+        "plugin_log_file": plugin_log or DEFAULT_PLUGIN_LOG, "plugin_log_level": log_level(env.get("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "")),
+    }
+
+
+def log_level(text: str) -> LogLevel:
+    """A level in capitals or not; a word that is none counts as debug."""
+    found: dict[str, LogLevel] = {"info": "info", "warn": "warn", "error": "error", "fatal": "fatal"}
+    return found.get(text.lower(), "debug")
 
 
 def _count(env: Mapping[str, str], name: str, default: int) -> int:
-    value = env.get(name, "").strip()
-    return int(value) if value.isascii() and value.isdigit() else default
+    number = whole_number(env.get(name, ""))
+    return number if number is not None and number >= 0 else default
 
 
 def _mtu(text: str, default: int) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
+    number = whole_number(text) or 0
     return number if MIN_MTU_BYTES <= number <= MAX_MTU_BYTES else default
 
 
@@ -187,15 +179,6 @@ def _mark(text: str) -> int:
     return number if 1 <= number <= 0xFFFFFFFF else DEFAULT_CONNMARK
 
 
-def _veth_prefix(text: str) -> str:
-    if not text:
-        return "eni"
-    if len(text) > PREFIX_CHARS or text in RESERVED_PREFIXES:
-        allowed = f"at most {PREFIX_CHARS} characters, and not {', '.join(RESERVED_PREFIXES)}"
-        raise UsageError(f"AWS_VPC_K8S_CNI_VETHPREFIX={text} cannot be taken", allowed)
-    return text
-
-
 def _tags(text: str) -> dict[str, str]:
     try:
         found = json.loads(text) if text else {}
@@ -204,3 +187,6 @@ def _tags(text: str) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         return {}
     return {key: value for key, value in found.items() if RESERVED_TAG not in key}
+
+
+__all__ = ["Dialect", "LogLevel", "RandomizeSnat", "Settings", "log_level"]

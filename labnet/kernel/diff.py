@@ -2,20 +2,22 @@
 
 Order of the result: what goes, dependents first; then what comes or changes, foundations first. So a revoke takes the
 nftables sets away before route and neighbour, and a grant puts route and neighbour there before the sets.
+Where chains or rules of iptables go, all of iptables comes first, together.
 
 What is no change:
 - what the kernel makes itself (`derived`), and the far end of a veth (`made_by` "peer"): the near end makes and takes it;
-- a sysctl or an MTU that nobody wants any more: the kernel has no "unset", the last value stays;
+- a sysctl or an MTU that nobody wants any more: the kernel has no "unset", the last value stays; an optional sysctl that is not there;
 - `lo` that is up although nobody says so.
 What disappears together with a removed link is listed all the same, before the link, so that undoing brings it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 
+from labnet.kernel.ruleorder import out_of_place
 from labnet.model.netstate import (
     Addr,
     Change,
@@ -76,6 +78,8 @@ def matches(have: KernelObject, want: KernelObject) -> bool:
         return have.connected_route == want.connected_route and not _must_be_remade(have, want)
     if isinstance(have, Route) and isinstance(want, Route) and want.dev is None:
         return replace(have, dev=None) == want
+    if isinstance(have, Sysctl) and isinstance(want, Sysctl):
+        return have.value == want.value
     return have == want
 
 
@@ -124,7 +128,7 @@ def diff_indexed(there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelO
     if not there:
         return _added(wanted.values())
     gone = [item for key, item in there.items() if key not in wanted and removable(item)]
-    return _ordered(gone, there, wanted)
+    return _ordered(gone, there, wanted, out_of_place(there, wanted))
 
 
 def _added(items: Iterable[KernelObject]) -> tuple[Change, ...]:
@@ -134,9 +138,11 @@ def _added(items: Iterable[KernelObject]) -> tuple[Change, ...]:
     return tuple([Change("add", item) for item in come])
 
 
-def missing(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[Change, ...]:
-    """As `diff`, but what `have` holds beyond `want` stays: what a repair does."""
-    return _ordered([], index(have), index(want))
+def missing(have: Iterable[KernelObject], want: Iterable[KernelObject], moved: Collection[Key] = ()) -> tuple[Change, ...]:
+    """As `diff` of an observation, but what `have` holds beyond `want` stays: what a repair does. `moved`: rules `out_of_place`."""
+    there, wanted = index(have), index(want)
+    absent = {key for key, item in wanted.items() if isinstance(item, Sysctl) and item.optional and key not in there}
+    return _ordered([], there, {key: item for key, item in wanted.items() if key not in absent}, moved)
 
 
 def surplus(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple[KernelObject, ...]:
@@ -145,7 +151,9 @@ def surplus(have: Iterable[KernelObject], want: Iterable[KernelObject]) -> tuple
     return tuple(item for item in have if canonical(item).key not in wanted and removable(item))
 
 
-def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject]) -> tuple[Change, ...]:
+def _ordered(
+    gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted: Mapping[Key, KernelObject], moved: Collection[Key]
+) -> tuple[Change, ...]:
     mtus = {item.name for item in wanted.values() if isinstance(item, LinkMtu)} if there else set()
     come: list[Change] = []
     kept: dict[Key, Change] = {}
@@ -160,9 +168,9 @@ def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted
             continue
         # an MTU that has an object of its own is compared there, not with the one at creation
         asked = replace(item, mtu_bytes=None) if isinstance(item, Link) and item.name in mtus else item
-        if matches(before, asked):
+        if key not in moved and matches(before, asked):
             kept[key] = Change("add", item, before)
-        elif _must_be_remade(before, item):
+        elif key in moved or _must_be_remade(before, item):
             gone.append(before)
             come.append(Change("add", item))
         else:
@@ -176,7 +184,17 @@ def _ordered(gone: list[KernelObject], there: Mapping[Key, KernelObject], wanted
             come.append(change)
     gone.sort(key=rank, reverse=True)
     come.sort(key=lambda change: rank(change.object))
-    return (*(Change("remove", item) for item in gone), *come)
+    return (*(Change("remove", item) for item in gone), *come) if not any(map(_in_iptables, gone)) else _iptables_first(gone, come)
+
+
+def _iptables_first(gone: Iterable[KernelObject], come: Sequence[Change]) -> tuple[Change, ...]:
+    """All of iptables in one go: a chain can only go together with the rules that jump to it, and those may be in a chain that changes."""
+    changes = [*(Change("remove", item) for item in gone), *come]
+    return tuple(sorted(changes, key=lambda change: not _in_iptables(change.object)))
+
+
+def _in_iptables(item: KernelObject) -> bool:
+    return isinstance(item, IptChain | IptRule)
 
 
 def _lost(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept: Mapping[Key, Change]) -> set[Key]:

@@ -281,8 +281,8 @@ class LinuxKernel:
                 visit.discard(netns)
                 raise KernelError("read", netns, "links", error.errno or 0, str(error)) from error
 
-    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
-        """Read a namespace back, packet filters included. Errors: KernelError, OwnershipError."""
+    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+        """Read a namespace back, packet filters included if wanted. Errors: KernelError, OwnershipError."""
         from labnet.kernel import iptables, nft
 
         with self._work() as visit:
@@ -293,8 +293,9 @@ class LinuxKernel:
             except OSError as error:
                 visit.discard(netns)
                 raise KernelError("observe", netns, "state", error.errno or 0, str(error)) from error
-            found += iptables.observe(visit.fd(netns), netns)
-            found += nft.observe(visit.fd(netns), netns, self._tables.get(netns, {}).values())
+            if packet_filter:
+                found += iptables.observe(visit.fd(netns), netns)
+                found += nft.observe(visit.fd(netns), netns, self._tables.get(netns, {}).values())
         return KernelState(tuple(found))
 
     def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:

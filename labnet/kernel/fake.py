@@ -23,6 +23,9 @@ from labnet.model.netstate import (
     KernelObject,
     KernelState,
     Link,
+    NftElement,
+    NftPortChain,
+    NftTable,
     Sysctl,
     VethPeer,
 )
@@ -30,6 +33,7 @@ from labnet.ports import ProgramResult, RouteAnswer
 
 NO_PROGRAMS = "the in-memory kernel runs no programs and opens no sockets"
 FIRST_INODE = 4026540000
+PACKET_FILTER = (IptChain, IptRule, NftTable, NftPortChain, NftElement)
 
 
 class FakeKernel:
@@ -145,6 +149,8 @@ class FakeKernel:
         parts = path.split("/")
         of_link = len(parts) > 4 and parts[0] == "net" and parts[2] in ("conf", "neigh") and parts[3] not in ("all", "default")
         if of_link and held.link(parts[3]) is None:
+            if item.optional:
+                return
             raise Refused(errno.ENOENT, f"no link {parts[3]}")
         held.sysctls[path] = item.value
 
@@ -192,11 +198,12 @@ class FakeKernel:
         """The names of a namespace's links."""
         return frozenset(item.name for item in self._get("links", netns).listed() if isinstance(item, Link))
 
-    def observe(self, netns: str, sysctls: Iterable[str] = ()) -> KernelState:
+    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
         """Everything of a namespace; of the sysctls asked for those that were ever written."""
         held = self._get("observe", netns)
         found = [Sysctl(path, held.sysctls[sysctl_path(path)]) for path in dict.fromkeys(sysctls) if sysctl_path(path) in held.sysctls]
-        return KernelState((*held.listed(), *found))
+        shown = held.listed() if packet_filter else [item for item in held.listed() if not isinstance(item, PACKET_FILTER)]
+        return KernelState((*shown, *found))
 
     def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
         """Where policy rules and routes send a packet; nothing but them is asked."""

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from labnet.kernel.diff import canonical, diff_indexed, index, matches, missing, surplus
-from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Key, NftTable, Slice, Sysctl
+from labnet.kernel.ruleorder import out_of_place
+from labnet.model.netstate import Batch, Change, IptRule, KernelObject, KernelState, Key, Slice, Sysctl
 from labnet.ports import Kernel
 
 Busy = Callable[[], AbstractContextManager[None]]
@@ -206,7 +207,7 @@ class SliceBook:
         keys = wanted if standing is None else index(standing.objects) | wanted
         have = claims.effective(keys)
         before = claims.write(part, wanted)
-        return diff_indexed(have, claims.effective(keys)), before
+        return diff_indexed(have, claims.effective(wanted | keys)), before
 
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
@@ -240,24 +241,26 @@ class SliceBook:
         """The sysctls that somebody claims there, slashed."""
         return tuple(item.path for item in map(canonical, self.desired(netns)) if isinstance(item, Sysctl))
 
-    def observe(self, netns: str) -> KernelState:
+    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
         """The namespace as the kernel holds it, with every claimed sysctl, in the words of the plan where both mean the same."""
-        state = self.kernel.observe(netns, self.sysctl_paths(netns))
+        self._settle({netns})
+        state = self.kernel.observe(netns, self.sysctl_paths(netns), packet_filter=packet_filter)
         wanted = index(self.desired(netns))
         return KernelState(tuple(_in_words_of(wanted.get(canonical(item).key), item) for item in state))
 
     def drift(self, netns: str) -> tuple[tuple[str, Change], ...]:
         """(slice, change that would mend it) for everything that is not as claimed."""
-        self._settle({netns})
         claims = self._claims.get(netns)
         if claims is None:
             return ()
-        changes = missing(self.observe(netns), self.desired(netns))
+        there = self.observe(netns)
+        with_rules = [part for part in claims.slices.values() if _has_rules(part)]
+        moved = {key for part in with_rules for key in out_of_place(index(there), index(part.objects))}
+        changes = missing(there, self.desired(netns), moved)
         return tuple((claims.owner(canonical(change.object).key) or "", change) for change in changes)
 
     def foreign(self, netns: str) -> tuple[KernelObject, ...]:
         """What is there, made by nobody's claim and not by the kernel itself."""
-        self._settle({netns})
         return surplus(self.observe(netns), self.desired(netns))
 
     def repair(self, netns: str) -> tuple[Change, ...]:
@@ -272,10 +275,12 @@ class SliceBook:
         return changes
 
 
+def _has_rules(part: Slice) -> bool:
+    return any(isinstance(item, IptRule) for item in part.objects)
+
+
 def _in_words_of(planned: KernelObject | None, seen: KernelObject) -> KernelObject:
     """The planned object when the kernel holds it, else what was seen."""
     if planned is None:
         return seen
-    if isinstance(planned, NftTable) and isinstance(seen, NftTable):
-        return planned  # the kernel does not tell a table's body in the words in which it was loaded
     return planned if matches(seen, planned) else seen

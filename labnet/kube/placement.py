@@ -2,7 +2,7 @@
 
 A node takes as many pods as its allocatable `pods`, host-network pods included. The lab runs no pods for aws-node and
 kube-proxy, which every EKS node has and which max-pods counts: two places of each node are theirs.
-Source: docs/sources.md#max-pods
+Source: docs/sources.md#max-pods, docs/sources.md#taints
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from labnet.model.cluster import HOST_NETWORK_PODS, Document
+from labnet.model.cluster import HOST_NETWORK_PODS, UNSCHEDULABLE_TAINT, Document
 from labnet.model.values import frozen
 
 SYSTEM_NAMESPACE = "kube-system"
 UNSCHEDULABLE = "Unschedulable"
 _TOO_MANY = "Too many pods"
 _NOT_READY = "node(s) had untolerated taint {node.kubernetes.io/not-ready: }"
+_CORDONED = "node(s) were unschedulable"
 _NO_MATCH = "node(s) didn't match Pod's node affinity/selector"
 
 
@@ -35,6 +36,7 @@ class Placement:
 class _Room:
     name: str
     labels: Mapping[str, str]
+    taint: str
     ready: bool
     free: int
     pods: int
@@ -58,7 +60,7 @@ def _rooms(nodes: Sequence[Document], bound: Iterable[Document]) -> list[_Room]:
         name = str(node["metadata"]["name"])
         unseen = max(0, HOST_NETWORK_PODS - system[name])
         free = int(node["status"]["allocatable"]["pods"]) - taken[name] - unseen
-        rooms.append(_Room(name, node["metadata"].get("labels", {}), is_ready(node), free, taken[name]))
+        rooms.append(_Room(name, node["metadata"].get("labels", {}), _taint(node), is_ready(node), free, taken[name]))
     return rooms
 
 
@@ -84,9 +86,20 @@ def _place_one(pod: Document, rooms: list[_Room]) -> Placement:
 def _refusal(room: _Room, wanted: Collection[tuple[str, str]]) -> str:
     if not room.ready:
         return _NOT_READY
+    if room.taint:
+        return room.taint
     if wanted and any(room.labels.get(key) != value for key, value in wanted):
         return _NO_MATCH
     return _TOO_MANY if room.free < 1 else ""
+
+
+def _taint(node: Document) -> str:
+    """What the node's first taint makes kube-scheduler say; pods of a lab tolerate none."""
+    for taint in node["spec"].get("taints", ()):
+        if taint["effect"] == "NoSchedule":
+            text = f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+            return _CORDONED if taint["key"] == UNSCHEDULABLE_TAINT else text
+    return ""
 
 
 def is_ready(node: Document) -> bool:

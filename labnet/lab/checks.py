@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from labnet.errors import NotFoundError
 from labnet.model.packet import DropCheck, Path
-from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck
+from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck
 from labnet.model.values import frozen
 
 Status = Mapping[str, Any]
@@ -21,6 +21,8 @@ PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")
 NODE_FIELDS = ("name", "instanceId", "instanceType", "netns", "ip", "publicIp", "maxPods")
 POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "table", "hostLink", "netns")
 DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
+MAX_TOLD = 5
+"""So many events of a kind are shown where none says what it should."""
 PLACES = ("vpc", "igw", "internet")
 
 
@@ -51,6 +53,8 @@ def texts_of(check: Check) -> list[str]:
     """Every text of a check in which placeholders may stand."""
     if isinstance(check, PacketCheck):
         return [check.source] if check.source else []
+    if isinstance(check, EventCheck):
+        return [check.contains] if check.contains else []
     if isinstance(check, KernelCheck):
         return [*check.command, *check.contains, *([check.equals] if check.equals is not None else [])]
     return []
@@ -60,6 +64,8 @@ def resolve(check: Check, status: Status) -> Check:
     """The check with every placeholder filled in from a status document. Errors: NotFoundError for what is not there (yet)."""
     if isinstance(check, PacketCheck):
         return replace(check, source=None if check.source is None else fill(check.source, status))
+    if isinstance(check, EventCheck):
+        return replace(check, contains=None if check.contains is None else fill(check.contains, status))
     if isinstance(check, KernelCheck):
         return replace(
             check, command=tuple(fill(word, status) for word in check.command), contains=tuple(fill(line, status) for line in check.contains),
@@ -113,6 +119,10 @@ def title(check: Check) -> str:
         return f"EC2 of {check.node}: {_counts(check)}"
     if isinstance(check, KernelCheck):
         return f"{check.target}: {' '.join(check.command)}"
+    if isinstance(check, PodCheck):
+        return f"{_who(check)}: {_wanted(check)}"
+    if isinstance(check, EventCheck):
+        return f"event: {_said(check)}"
     port = f" port {check.port}" if check.port else ""
     source = f" from {check.source}" if check.source else ""
     at = f" at {check.drop_at}" if check.drop_at else ""
@@ -182,6 +192,50 @@ def judge_kernel(check: KernelCheck, printed: str, exit_code: int = 0, asked: Ch
     return CheckResult(name, "kernel", ok, " and ".join(expected), "as expected" if ok else seen[0], detail)
 
 
+def judge_pods(check: PodCheck, status: Status) -> CheckResult:
+    """A pod, or how many pods, against the status document. Errors: NotFoundError for a pod that is not there."""
+    if check.name is not None:
+        entry = find_entry(check.name if "/" in check.name else f"pod/{check.name}", {"pods": status.get("pods", ())})
+        if entry is None:
+            raise NotFoundError(f"the lab has no pod {check.name!r}", "'labnet status' lists them")
+        seen = ": ".join(word for word in (entry["phase"], entry["reason"]) if word)
+        return CheckResult(title(check), "pod", _is_as_said(check, entry), _wanted(check), seen)
+    pods = [entry for entry in status.get("pods", ()) if check.node in (None, entry["node"])]
+    counted = sum(_is_as_said(check, entry) for entry in pods)
+    stand = sorted({": ".join(word for word in (entry["phase"], entry["reason"]) if word) for entry in pods})
+    return CheckResult(title(check), "pod", counted == check.count, _wanted(check), f"{counted} of {len(pods)}; {', '.join(stand)}")
+
+
+def _is_as_said(check: PodCheck, entry: Mapping[str, Any]) -> bool:
+    return check.phase in (None, entry["phase"]) and check.reason in (None, entry["reason"])
+
+
+def _who(check: PodCheck) -> str:
+    return check.name if check.name is not None else f"pods of {check.node}" if check.node is not None else "all pods"
+
+
+def _wanted(check: PodCheck) -> str:
+    stand = ": ".join(word for word in (check.phase, check.reason) if word)
+    return stand if check.count is None else f"{check.count} {stand}".strip()
+
+
+def judge_event(check: EventCheck, events: Sequence[Mapping[str, Any]]) -> CheckResult:
+    """A resolved check against everything that was told."""
+    near = [item for item in events if check.object in (None, item["object"]) and check.reason in (None, item["reason"])]
+    found = [item for item in near if check.contains is None or check.contains in item["message"]]
+    if found:
+        seen = f"told {len(found)} time{'' if len(found) == 1 else 's'}"
+    else:
+        seen = f"not told; {len(near)} such events say something else" if near else "no such event"
+    detail = "" if found else "\n".join(dict.fromkeys(item["message"] for item in near[-MAX_TOLD:]))
+    return CheckResult(title(check), "event", bool(found), _said(check), seen, detail)
+
+
+def _said(check: EventCheck) -> str:
+    about = " ".join(word for word in (check.object, check.reason) if word)
+    return about + (f"{' with ' if about else ''}{check.contains!r}" if check.contains else "")
+
+
 def _differences(wanted: Sequence[str], lines: Sequence[str]) -> list[str]:
     if wanted == lines:
         return []
@@ -196,7 +250,7 @@ def normalised(text: str) -> list[str]:
 
 def failed(check: Check, message: str) -> CheckResult:
     """A check that could not be done."""
-    kind = {PacketCheck: "packet", Ec2Check: "ec2", KernelCheck: "kernel"}[type(check)]
+    kind = {PacketCheck: "packet", Ec2Check: "ec2", KernelCheck: "kernel", PodCheck: "pod", EventCheck: "event"}[type(check)]
     return CheckResult(title(check), kind, False, "an answer", message)
 
 

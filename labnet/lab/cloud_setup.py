@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, VpcSpec
+from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
 
 IMAGE_ID = "ami-0123456789abcdef0"  # any well-formed id does: a node's image is this machine's own programs
@@ -82,6 +82,17 @@ async def _make_subnets(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -
         ids.vpc_of_subnet[subnet.name] = vpc.name
         if subnet.map_public_ip_on_launch:
             await api.call("ModifySubnetAttribute", {"SubnetId": subnet_id, "MapPublicIpOnLaunch": {"Value": True}})
+        await _fill_subnet(api, subnet_id, subnet)
+
+
+async def _fill_subnet(api: Ec2Api, subnet_id: str, subnet: SubnetSpec) -> None:
+    """The subnet's CIDR reservations, and ENIs that take up addresses of it."""
+    for one in subnet.cidr_reservations:
+        params = {"SubnetId": subnet_id, "Cidr": one.cidr, "ReservationType": one.reservation_type, "Description": one.description}
+        await api.call("CreateSubnetCidrReservation", params)
+    for eni in subnet.network_interfaces:
+        addresses = [{"PrivateIpAddress": address, "Primary": not n} for n, address in enumerate(eni.private_ip_addresses)]
+        await api.call("CreateNetworkInterface", {"SubnetId": subnet_id, "Description": eni.description, "PrivateIpAddresses": addresses})
 
 
 async def _route_out(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds, gateway: str) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labnet.ec2 import limits
 from labnet.errors import LabnetError
 from labnet.fabric.places import is_alive, node_netns_of
 from labnet.lab.node import NodeAgent, NodeParts, detect_backend
+from labnet.lab.pod_networking import pod_networking
 from labnet.model import names
+from labnet.model.capacity import max_pods
 from labnet.model.cloud import CloudState, Instance
 from labnet.model.cluster import PodView, node_document
 from labnet.model.netstate import Backend, Change, Sysctl
@@ -55,6 +57,18 @@ class Fleet:
     def agents(self) -> Mapping[str, NodeAgent]:
         """The daemons of each node, by its name."""
         return {name: node.agent for name, node in self._nodes.items()}
+
+    def use_env(self, env: Mapping[str, str]) -> None:
+        """Nodes that come from now on get this environment for their daemons."""
+        self._cni = replace(self._cni, env=env)
+
+    def run_on(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something about a node that is there; it is cancelled when the node goes. Errors: KeyError."""
+        node = self._nodes[name]
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"roll of {name}")
+        node.tasks.add(task)
+        task.add_done_callback(node.tasks.discard)
+        return task
 
     def expect(self, spec: NodeSpec) -> None:
         """The next launch of an instance of that name is this node of the scenario."""
@@ -124,17 +138,18 @@ class Fleet:
         if spec is None:
             subnet = cloud.subnets[instance.subnet_id]
             spec = NodeSpec(instance.name, instance.instance_type, subnet.tags.get("Name", subnet.id))
-        kind = limits.load()[instance.instance_type]
+        most = max_pods(limits.load()[instance.instance_type], pod_networking(self._cni.env if self._cni.kind == "vpc" else {}))
         primary = cloud.enis_of(instance.id)[0].addresses[0]
         parts.kube.create(
             node_document(
                 instance.name, uid=names.aws_id("node", parts.seed, parts.lab, instance.id), instance_id=instance.id,
                 instance_type=instance.instance_type, zone=instance.availability_zone, internal_ip=primary.address,
-                external_ip=primary.public or "", max_pods=kind.max_pods, labels=spec.labels,
+                external_ip=primary.public or "", max_pods=most, labels=spec.labels, annotations=spec.annotations,
+                taints=tuple({"key": one.key, "value": one.value, "effect": one.effect} for one in spec.taints),
             )
         )
         agent = NodeAgent(
-            parts, spec, self._cni, instance.id, kind.max_pods, always_exec=self._always_exec, backend=self._backend(spec),
+            parts, spec, self._cni, instance.id, most, always_exec=self._always_exec, backend=self._backend(spec),
         )
         loop = asyncio.get_running_loop()
         up = loop.create_task(self._start(instance.name, agent), name=f"start of {instance.name}")

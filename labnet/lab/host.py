@@ -19,6 +19,7 @@ from labnet.cni.runtime import Spawn
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import FILE_NAME, TYPE
 from labnet.cni.vpc.server import CniServer, NodePlugin
+from labnet.errors import NotFoundError
 from labnet.lab import credentials, programs, views
 from labnet.lab.credentials import Credentials
 from labnet.lab.owned_kernel import OwnedKernel
@@ -36,11 +37,17 @@ class Host(Protocol):
     def results(self, node: str) -> Results:
         """Where a node's runtime remembers what ADD said."""
 
-    def checkpoint(self, node: str) -> Path | None:
-        """ipamd's file, or None for none."""
+    def node_file(self, node: str, path: str) -> Path | None:
+        """Where a file of a node's own view lies on this machine, its folder made; None for nowhere."""
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
+
+    def lab_log(self) -> Path:
+        """The log of the lab's process. Errors: NotFoundError."""
+
+    def pod_log(self, netns: str) -> Path:
+        """What the programs of a pod print. Errors: NotFoundError, when it has none."""
 
     def credentials(self) -> Credentials:
         """The lab's AWS keys."""
@@ -74,12 +81,20 @@ class NoHost:
         """In memory."""
         return MemoryResults()
 
-    def checkpoint(self, node: str) -> Path | None:
+    def node_file(self, node: str, path: str) -> Path | None:
         """No file."""
         return None
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Nobody listens."""
+
+    def lab_log(self) -> Path:
+        """No file."""
+        raise NotFoundError("a plan has no log")
+
+    def pod_log(self, netns: str) -> Path:
+        """No file."""
+        raise NotFoundError("a plan has no log")
 
     def credentials(self) -> Credentials:
         """Keys that open nothing."""
@@ -121,11 +136,11 @@ class LocalHost:
         """Files, as a container runtime keeps them."""
         return FileResults(self._paths.node(node) / "var/lib/cni/results")
 
-    def checkpoint(self, node: str) -> Path | None:
-        """Where the daemon keeps it on a real node, in the node's own files."""
-        path = self._paths.node(node) / "var/run/aws-node/ipam.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def node_file(self, node: str, path: str) -> Path | None:
+        """Below the node's own files, its folder made."""
+        found = self._paths.node(node) / path[1:]
+        found.parent.mkdir(parents=True, exist_ok=True)
+        return found
 
     async def serve_cni(self, node: str, netns: str, plugin: NodePlugin, kernel: Kernel) -> None:
         """Listen on the node's cni.sock and install the executable that talks to it."""
@@ -134,7 +149,18 @@ class LocalHost:
         server = CniServer(socket_path, plugin, kernel, netns)
         await server.start()
         self._servers[node] = server
-        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable)
+        executable.install(self._paths.node(node) / "opt/cni/bin" / TYPE, str(socket_path), sys.executable, executable.language())
+
+    def lab_log(self) -> Path:
+        """In the lab's directory."""
+        return self._paths.log
+
+    def pod_log(self, netns: str) -> Path:
+        """Beside the pod's files. Errors: NotFoundError."""
+        path = self._paths.pod(netns) / "log"
+        if not path.exists():
+            raise NotFoundError("the pod has no program that prints", "the built-in server has no log; 'labnet events' says how the pod came")
+        return path
 
     def credentials(self) -> Credentials:
         """From the lab's directory, made on first use."""

@@ -90,6 +90,7 @@ def _make_world(
     kernel = OwnedKernel(registry, assistants)
     world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=LocalHost(paths, kernel), serves=True)
     world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
+    world.on_env = lambda changed: registry.write(replace(registry.record, changed_env=changed))
     return world
 
 

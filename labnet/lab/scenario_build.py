@@ -12,15 +12,20 @@ from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, second
 from labnet.model.cluster import ContainerSpec
 from labnet.model.scenario import (
     Check,
+    CidrReservationSpec,
     CniSpec,
     Ec2Check,
+    EventCheck,
     KernelCheck,
+    NetworkInterfaceSpec,
     NodeSpec,
     PacketCheck,
+    PodCheck,
     PodSpec,
     Scenario,
     SecurityGroupSpec,
     SubnetSpec,
+    TaintSpec,
     VpcSpec,
 )
 
@@ -68,6 +73,7 @@ def build(document: schema.Document, source: str) -> Scenario:
         nodes=tuple(spec for node in document.nodes for spec in _nodes(node)),
         cni=CniSpec(document.cni.kind, document.cni.dialect, dict(document.cni.env)),
         pods=tuple(_pod(pod) for pod in document.pods),
+        objects=tuple(_object(item) for item in document.objects),
         checks=tuple(_check(check) for check in document.checks),
         kubelet_exec=document.kubelet.exec,
         time_factor=document.time.factor,
@@ -107,9 +113,24 @@ def fault_of(item: schema.Fault) -> FaultSpec:
 
 
 def _vpc(path: Path, vpc: schema.Vpc) -> VpcSpec:
-    subnets = tuple(SubnetSpec(item.name, item.cidr, item.availability_zone, item.map_public_ip_on_launch) for item in vpc.subnets)
+    subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
     return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups)
+
+
+def _subnet(subnet: schema.Subnet) -> SubnetSpec:
+    reservations = tuple(CidrReservationSpec(one.cidr, one.reservation_type, one.description) for one in subnet.cidr_reservations)
+    interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
+    return SubnetSpec(subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces)
+
+
+def _object(item: schema.KubeObject) -> Mapping[str, Any]:
+    """As Kubernetes writes it, in lists and mappings alone."""
+    metadata: dict[str, Any] = {"name": item.metadata.name}
+    metadata |= {"labels": dict(item.metadata.labels)} if item.metadata.labels else {}
+    metadata |= {"annotations": dict(item.metadata.annotations)} if item.metadata.annotations else {}
+    spec = {"subnet": item.spec.subnet, "securityGroups": list(item.spec.security_groups)}
+    return {"apiVersion": item.api_version, "kind": item.kind, "metadata": metadata, "spec": spec}
 
 
 def _group(group: schema.SecurityGroup) -> SecurityGroupSpec:
@@ -129,6 +150,7 @@ def _nodes(node: schema.Node) -> Iterator[NodeSpec]:
         yield NodeSpec(
             name=name, instance_type=node.instance_type, subnet=node.subnet, security_groups=tuple(node.security_groups),
             labels=dict(node.labels), iptables=node.iptables or "auto", sysctls=_sysctls(node.sysctls), public_ip=node.public_ip,
+            annotations=dict(node.annotations), taints=tuple(TaintSpec(one.key, one.value, one.effect) for one in node.taints),
         )
 
 
@@ -154,6 +176,10 @@ def _check(check: schema.Check) -> Check:
         contains = check.kernel.contains
         lines = (contains,) if isinstance(contains, str) else tuple(contains or ())
         return KernelCheck(check.kernel.target, words_of(check.kernel.command), lines, check.kernel.equals)
+    if check.pod is not None:
+        return PodCheck(check.pod.name, check.pod.node, check.pod.phase, check.pod.reason, check.pod.count)
+    if check.event is not None:
+        return EventCheck(check.event.object, check.event.reason, check.event.contains)
     return PacketCheck(
         source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
         expect=check.expect, source=check.source, drop_at=check.drop_at,

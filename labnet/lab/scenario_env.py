@@ -1,33 +1,19 @@
-"""The names of the VPC CNI's environment variables, so that a misspelt one is no silent default (pure).
+"""The environment that a scenario gives the VPC CNI: a misspelt name is no silent default, and what cannot be taken is said here (pure).
 
 Source: docs/sources.md#vpc-cni-variables
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from labnet.ipamd.variables import VARIABLES, Dialect, refusals
 from labnet.lab.scenario_problems import Findings, nearest
 
-VARIABLES = frozenset({
-    "WARM_IP_TARGET", "WARM_ENI_TARGET", "WARM_PREFIX_TARGET", "MINIMUM_IP_TARGET", "MAX_ENI", "IP_COOLDOWN_PERIOD",
-    "ENABLE_PREFIX_DELEGATION", "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "AWS_VPC_K8S_CNI_EXTERNALSNAT",
-    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "AWS_VPC_K8S_CNI_RANDOMIZESNAT", "AWS_VPC_K8S_CNI_CONNMARK", "AWS_VPC_K8S_CNI_VETHPREFIX",
-    "AWS_VPC_K8S_CNI_LOGLEVEL", "AWS_VPC_K8S_CNI_LOG_FILE", "AWS_VPC_K8S_PLUGIN_LOG_FILE", "AWS_VPC_K8S_PLUGIN_LOG_LEVEL",
-    "AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE", "AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE", "AWS_VPC_K8S_CNI_BACKING_STORE",
-    "AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "AWS_VPC_CNI_NODE_PORT_SUPPORT", "AWS_VPC_ENI_MTU", "POD_MTU", "AWS_EXTERNAL_SERVICE_CIDRS",
-    "AWS_MANAGE_ENIS_NON_SCHEDULABLE", "DISABLE_NETWORK_RESOURCE_PROVISIONING", "ENABLE_IMDS_ONLY_MODE", "DISABLE_LEAKED_ENI_CLEANUP",
-    "MANAGE_UNTAGGED_ENI", "ENABLE_SUBNET_DISCOVERY", "ENABLE_POD_ENI", "POD_SECURITY_GROUP_ENFORCING_MODE", "DISABLE_TCP_EARLY_DEMUX",
-    "ENABLE_MULTI_NIC", "ENABLE_IPv4", "ENABLE_IPv6", "ENABLE_V4_EGRESS", "ENABLE_V6_EGRESS", "DISABLE_POD_V6", "ENABLE_BANDWIDTH_PLUGIN",
-    "NETWORK_POLICY_ENFORCING_MODE", "ANNOTATE_POD_IP", "ENI_CONFIG_ANNOTATION_DEF", "ENI_CONFIG_LABEL_DEF", "ADDITIONAL_ENI_TAGS",
-    "CLUSTER_NAME", "CLUSTER_ENDPOINT", "AWS_EC2_ENDPOINT", "HTTP_TIMEOUT", "INTROSPECTION_BIND_ADDRESS", "DISABLE_INTROSPECTION",
-    "DISABLE_METRICS", "HOST_CNI_BIN_PATH", "HOST_CNI_CONFDIR_PATH", "MY_NODE_NAME", "MY_POD_NAME", "VPC_CNI_VERSION", "ENABLE_NFTABLES",
-    "USE_CLOUDWATCH", "USE_PROMETHEUS", "METRIC_UPDATE_INTERVAL", "AWS_CLUSTER_ID",
-})
-"""Every variable that the VPC CNI reads, in any of the releases whose dialect labnet speaks."""
+EXAMPLES = "for example WARM_ENI_TARGET, WARM_IP_TARGET, MAX_ENI"
 
 
-def check_env(names: list[str], findings: Findings) -> None:
-    """Note every name that no release of the VPC CNI reads."""
-    for name in names:
-        if name not in VARIABLES:
-            otherwise = "for example WARM_ENI_TARGET, WARM_IP_TARGET, MAX_ENI"
-            findings.add(("cni", "env", name), f"the VPC CNI has no variable {name}", nearest(name, VARIABLES, otherwise))
+def check_env(env: Mapping[str, str], dialect: Dialect, findings: Findings) -> None:
+    """Note every variable that the VPC CNI of that release does not read, labnet does not do, or with which the daemon would not start."""
+    for refused in refusals(env, dialect):
+        findings.add(("cni", "env", refused.name), refused.message, refused.hint or nearest(refused.name, VARIABLES, EXAMPLES))

@@ -48,14 +48,19 @@ def check_checks(document: schema.Document, findings: Findings) -> None:
     for n, check in enumerate(document.checks):
         path: Path = ("checks", n)
         packet = check.source_target is not None or check.to is not None
-        forms = [name for name, given in (("from/to", packet), ("ec2", check.ec2), ("kernel", check.kernel)) if given]
+        given = (("from/to", packet), ("ec2", check.ec2), ("kernel", check.kernel), ("pod", check.pod), ("event", check.event))
+        forms = [name for name, said in given if said]
         if len(forms) != 1:
             what = f"mixes {' and '.join(forms)}" if forms else "checks nothing"
-            findings.add(path, what, "one of: {from, to}, {ec2: …}, {kernel: …}")
+            findings.add(path, what, "one of: {from, to}, {ec2: …}, {kernel: …}, {pod: …}, {event: …}")
         elif check.ec2 is not None:
             _ec2(check.ec2, (*path, "ec2"), known, findings)
         elif check.kernel is not None:
             _kernel(check.kernel, (*path, "kernel"), known, findings)
+        elif check.pod is not None:
+            _pod(check.pod, (*path, "pod"), known, findings)
+        elif check.event is not None:
+            _event(check.event, (*path, "event"), known, findings)
         else:
             _packet(check, path, known, findings)
 
@@ -121,6 +126,27 @@ def _kernel(check: schema.KernelCheck, path: Path, known: _Known, findings: Find
     contains = [check.contains] if isinstance(check.contains, str) else check.contains or []
     for text in (*words, *contains, *([check.equals] if check.equals is not None else [])):
         _placeholders(text, path, known, findings)
+
+
+def _pod(check: schema.PodCheck, path: Path, known: _Known, findings: Findings) -> None:
+    if (check.name is None) == (check.count is None):
+        message = "names a pod and a count" if check.name is not None else "names no pod and no count"
+        findings.add(path, message, "one of: {name: pod1, phase: Pending}, {node: node1, phase: Running, count: 3}")
+    if check.name is not None and "pod" not in known.find(check.name):
+        findings.add((*path, "name"), f"there is no pod {check.name!r}", nearest(check.name, known.pod_names))
+    if check.name is not None and check.node is not None:
+        findings.add((*path, "node"), "stands beside 'name'", "a pod is on one node: remove one of them")
+    if check.node is not None and check.node not in known.nodes:
+        findings.add((*path, "node"), f"there is no node {check.node!r}", nearest(check.node, known.nodes))
+    if check.phase is None and check.reason is None:
+        findings.add(path, "compares nothing", "give it phase or reason")
+
+
+def _event(check: schema.EventCheck, path: Path, known: _Known, findings: Findings) -> None:
+    if check.reason is None and check.contains is None:
+        findings.add(path, "compares nothing", "give it reason or contains")
+    if check.contains is not None:
+        _placeholders(check.contains, (*path, "contains"), known, findings)
 
 
 def _placeholders(text: str, path: Path, known: _Known, findings: Findings) -> None:

@@ -162,6 +162,6 @@ def _settings(document: schema.Document, findings: Findings) -> None:
     if document.seed < 0:
         findings.add(("seed",), f"{document.seed} is negative", "any whole number from 0")
     if document.cni.kind == "vpc":
-        check_env(list(document.cni.env), findings)
+        check_env(document.cni.env, document.cni.dialect, findings)
     elif document.cni.env:
         findings.add(("cni", "env"), "nothing reads it: kind none runs no CNI", "remove it, or set kind: vpc")

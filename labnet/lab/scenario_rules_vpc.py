@@ -14,6 +14,7 @@ from labnet.ec2.rules.zones import zones_of
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import blocks_of, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.lab.scenario_rules_subnet import check_inside
 from labnet.model import addressing, names
 
 LARGEST, SMALLEST = 16, 28
@@ -131,6 +132,7 @@ def _subnets(path: Path, vpc: schema.Vpc, seen: dict[str, Path], findings: Findi
             if addressing.overlap(subnet.cidr, other.cidr):
                 findings.add((*at, "cidr"), f"{subnet.cidr} overlaps {other.cidr} of subnet {other.name}", "subnets must not overlap")
         good.append(subnet)
+        check_inside(subnet, at, findings)
 
 
 def _is_block(cidr: str) -> bool:

@@ -15,7 +15,6 @@ API_VERSION = "labnet/v1"
 KIND = "Lab"
 
 LATER: dict[str, str] = {
-    "objects": "Kubernetes objects in their own shape",
     "vpcs[].dns": "DNS inside the VPC",
     "vpcs[].natGateways": "NAT gateways",
     "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
@@ -29,6 +28,16 @@ LATER: dict[str, str] = {
 
 LATER_CNI_KINDS = ("kubenet", "calico", "multus", "cilium", "ipvlan")
 """Values of `cni.kind` that this version does not have yet."""
+
+LATER_OBJECT_KINDS: dict[str, str] = {
+    "Deployment": "controllers", "ReplicaSet": "controllers", "DaemonSet": "controllers", "StatefulSet": "controllers", "Job": "controllers",
+    "Service": "services", "Endpoints": "services", "EndpointSlice": "services", "Ingress": "services", "NetworkPolicy": "network policies",
+    "PolicyEndpoint": "network policies", "SecurityGroupPolicy": "security groups for pods", "CNINode": "security groups for pods",
+    "Namespace": "namespaces as objects", "ConfigMap": "configuration objects", "Secret": "configuration objects",
+}
+"""Kinds of `objects` that come later, with what they come with."""
+OBJECT_ELSEWHERE: dict[str, str] = {"Pod": "write pods below 'pods'", "Node": "write nodes below 'nodes'"}
+"""Kinds that have a key of their own, and the way there."""
 
 AS_WRITTEN = {"as_written": True}
 """In a type's `extra`: the value is text, and a number or a word like true is taken as it was written in the file."""
@@ -62,6 +71,21 @@ class Metadata(_Mapping, frozen=True):
     description: Annotated[str, Meta(description="One line for `labnet scenarios`")] = ""
 
 
+class CidrReservation(_Mapping, frozen=True):
+    """A part of a subnet from which EC2 chooses prefixes only (`prefix`), or nothing by itself (`explicit`)."""
+
+    cidr: Annotated[str, Meta(description="A block inside the subnet", examples=["10.10.0.64/26"])]
+    reservation_type: Annotated[Literal["prefix", "explicit"], Meta(description="AWS's ReservationType", examples=["prefix"])]
+    description: str = ""
+
+
+class NetworkInterface(_Mapping, frozen=True):
+    """An ENI that no node of the lab has, as a load balancer or a database has one: it takes up these addresses."""
+
+    private_ip_addresses: Annotated[list[str], Meta(description="Addresses of the subnet, its primary one first", examples=["[10.10.0.20]"])]
+    description: str = ""
+
+
 class Subnet(_Mapping, frozen=True):
     """A subnet of a VPC: /16 to /28, inside the VPC; nodes are placed in it by its name."""
 
@@ -69,6 +93,8 @@ class Subnet(_Mapping, frozen=True):
     cidr: Annotated[str, Meta(description="Its block; AWS keeps the first four addresses and the last", examples=["10.10.0.0/19"])]
     availability_zone: Annotated[str, Meta(description="Its zone", examples=["us-west-2a"])] = "us-west-2a"
     map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
+    cidr_reservations: Annotated[list[CidrReservation], Meta(description="Subnet CIDR reservations")] = field(default_factory=list)
+    network_interfaces: Annotated[list[NetworkInterface], Meta(description="ENIs of others, made first")] = field(default_factory=list)
 
 
 class SecurityGroupRule(_Mapping, frozen=True):
@@ -100,6 +126,14 @@ class Vpc(_Mapping, frozen=True):
     security_groups: list[SecurityGroup] = field(default_factory=list)
 
 
+class Taint(_Mapping, frozen=True):
+    """A Kubernetes taint: the scheduler places no pod there. Pods with `node` come all the same."""
+
+    key: Annotated[str, Meta(examples=["node.kubernetes.io/unschedulable"])]
+    value: Text = ""
+    effect: Annotated[Literal["NoSchedule"], Meta(description="Other effects come later")] = "NoSchedule"
+
+
 class Node(_Mapping, frozen=True):
     """An EC2 instance that is a node of the cluster."""
 
@@ -109,6 +143,8 @@ class Node(_Mapping, frozen=True):
     count: Annotated[int | None, Meta(description="So many of it, always numbered", extra_json_schema={"minimum": 1})] = None
     security_groups: Annotated[list[str], Meta(description="Names of groups of its VPC; none = default")] = field(default_factory=list)
     labels: Annotated[dict[str, str], Meta(description="Kubernetes labels")] = field(default_factory=dict)
+    annotations: Annotated[dict[str, str], Meta(description="Kubernetes annotations")] = field(default_factory=dict)
+    taints: Annotated[list[Taint], Meta(description="Kubernetes taints")] = field(default_factory=list)
     iptables: Annotated[Literal["nft", "legacy"] | None, Meta(description="Which back end; absent = what the machine has")] = None
     sysctls: Annotated[dict[str, Text], Meta(description="net.* sysctls on top of its own")] = field(default_factory=dict)
     public_ip: Annotated[bool | None, Meta(description="Overrides the subnet's mapPublicIpOnLaunch")] = None
@@ -146,6 +182,52 @@ class Pod(_Mapping, frozen=True):
     containers: list[Container] = field(default_factory=list)
 
 
+class ObjectMeta(_Mapping, frozen=True):
+    """Who an object is."""
+
+    name: Annotated[str, Meta(description="Unique among objects of its kind", examples=["us-west-2a"])]
+    labels: Annotated[dict[str, str], Meta(description="Kubernetes labels")] = field(default_factory=dict)
+    annotations: Annotated[dict[str, str], Meta(description="Kubernetes annotations")] = field(default_factory=dict)
+
+
+class EniConfigSpec(_Mapping, frozen=True):
+    """Where new ENIs go. Names of the scenario become ids when the object is made."""
+
+    subnet: Annotated[str, Meta(description="Name or id of a subnet in the node's zone", examples=["pods-a"])]
+    security_groups: Annotated[list[str], Meta(
+        description="Names or ids of groups of the subnet's VPC; none = those of the node's first ENI",
+    )] = field(default_factory=list)
+
+
+class KubeObject(_Mapping, frozen=True):
+    """A Kubernetes object in its own shape. This version acts on ENIConfig."""
+
+    api_version: Literal["crd.k8s.amazonaws.com/v1alpha1"]
+    kind: Literal["ENIConfig"]
+    metadata: ObjectMeta
+    spec: EniConfigSpec
+
+
+class PodCheck(_Mapping, frozen=True):
+    """Where a pod stands, or how many do: with `name` that one, without it `count` of those on `node` (absent = of all)."""
+
+    name: Annotated[str | None, Meta(description="A pod", examples=["pod1"])] = None
+    node: Annotated[str | None, Meta(description="Only pods of this node are counted")] = None
+    phase: Annotated[Literal["Pending", "Running", "Succeeded", "Failed"] | None, Meta(description="Its phase")] = None
+    reason: Annotated[str | None, Meta(description="Why it is not Running", examples=["FailedCreatePodSandBox"])] = None
+    count: Annotated[int | None, Meta(description="So many pods are as said", extra_json_schema={"minimum": 0})] = None
+
+
+class EventCheck(_Mapping, frozen=True):
+    """What must have been told at least once."""
+
+    object: Annotated[str | None, Meta(description="About whom", examples=["node/node1"])] = None
+    reason: Annotated[str | None, Meta(description="The event's reason", examples=["FailedCreatePodSandBox"])] = None
+    contains: Annotated[str | None, Meta(
+        description="A part of its message; placeholders are taken", examples=["InsufficientFreeAddressesInSubnet"],
+    )] = None
+
+
 class Ec2Check(_Mapping, frozen=True):
     """What EC2 must say of a node: counts; what is absent is not compared."""
 
@@ -165,7 +247,7 @@ class KernelCheck(_Mapping, frozen=True):
 
 
 class Check(_Mapping, frozen=True):
-    """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, or a `kernel` listing.
+    """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, a `kernel` listing, a `pod`'s phase or an `event`.
 
     Placeholders: ${pod1} and ${node1} stand for addresses, ${node1.publicIp} for a field of the target's entry in the status.
     """
@@ -183,6 +265,8 @@ class Check(_Mapping, frozen=True):
     )] = None
     ec2: Ec2Check | None = None
     kernel: KernelCheck | None = None
+    pod: PodCheck | None = None
+    event: EventCheck | None = None
 
 
 class Latency(_Mapping, frozen=True):
@@ -256,6 +340,7 @@ class Document(_Mapping, frozen=True):
     nodes: list[Node] = field(default_factory=list)
     cni: Cni = field(default_factory=Cni)
     pods: list[Pod] = field(default_factory=list)
+    objects: Annotated[list[KubeObject], Meta(description="Kubernetes objects in their own shape")] = field(default_factory=list)
     checks: Annotated[list[Check], Meta(description="What `labnet check` proves")] = field(default_factory=list)
     ec2: Ec2 = field(default_factory=Ec2)
     kubelet: Kubelet = field(default_factory=Kubelet)

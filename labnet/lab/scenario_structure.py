@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from labnet.lab.scenario_problems import Findings, Path, nearest
-from labnet.lab.scenario_schema import API_VERSION, AS_WRITTEN, KIND, LATER, LATER_CNI_KINDS, Document
+from labnet.lab.scenario_schema import (
+    API_VERSION,
+    AS_WRITTEN,
+    KIND,
+    LATER,
+    LATER_CNI_KINDS,
+    LATER_OBJECT_KINDS,
+    OBJECT_ELSEWHERE,
+    Document,
+    KubeObject,
+)
 from labnet.lab.scenario_yaml import Tree
 from labnet.model.values import frozen
 
@@ -79,6 +89,10 @@ class _Walk:
         if not isinstance(value, dict):
             self._findings.add(path, f"wants a mapping, not {_said(value)}", f"keys: {', '.join(_keys(cls))}")
             return value
+        if cls is KubeObject:
+            if not self._acts_on(value, path):
+                return value
+            value = self._without_namespace(value, path)
         fields = self._fields_of(cls)
         out = {}
         meant = ""
@@ -91,6 +105,29 @@ class _Walk:
             if item.required and key not in value and key not in meant:  # a misspelt key is not missing too
                 self._findings.add(path, f"{key} is missing", _example(key, item.declared))
         return out
+
+    def _acts_on(self, value: dict[str, Any], path: Path) -> bool:
+        """Is it an object of a kind that this version acts on? Notes what another kind comes with."""
+        known, kind = get_args(self._fields_of(KubeObject)["kind"].wanted), value.get("kind")
+        if not isinstance(kind, str) or kind in known:
+            return True
+        at = (*path, "kind")
+        if kind in OBJECT_ELSEWHERE:
+            self._findings.add(at, f"{kind} is no object of its own here", OBJECT_ELSEWHERE[kind])
+        elif kind in LATER_OBJECT_KINDS:
+            message = f"{kind} is not there yet: {LATER_OBJECT_KINDS[kind]} come with a later version"
+            self._findings.add(at, message, f"this version acts on {' and '.join(known)}")
+        else:
+            self._findings.add(at, f"labnet has no objects of kind {kind!r}", nearest(kind, known))
+        return False
+
+    def _without_namespace(self, value: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Notes a namespace: objects of the kinds that are known have none."""
+        metadata = value.get("metadata")
+        if not isinstance(metadata, dict) or "namespace" not in metadata:
+            return value
+        self._findings.add((*path, "metadata", "namespace"), f"an {value.get('kind', 'object')} has no namespace", "remove the key")
+        return {**value, "metadata": {key: item for key, item in metadata.items() if key != "namespace"}}
 
     def _take(self, value: Any, field: _Field, path: Path) -> Any:
         """A value as its type wants it."""

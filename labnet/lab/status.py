@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from labnet.model import names
@@ -26,7 +27,7 @@ class Pool:
 
 @frozen
 class Facts:
-    """What the status is made of: `pools` by node and ENI id, `veth_prefix` of the CNI's host links."""
+    """What the status is made of: `pools` by node and ENI id, `host_links` of pods by node and hash, `changed_env` since the scenario."""
 
     lab: str
     scenario: str
@@ -36,7 +37,8 @@ class Facts:
     nodes: tuple[Document, ...]
     pods: tuple[PodView, ...]
     pools: Mapping[str, Mapping[str, Pool]]
-    veth_prefix: str = "eni"
+    host_links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    changed_env: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def status(facts: Facts) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def status(facts: Facts) -> dict[str, Any]:
     carriers = _carriers(facts.cloud)
     return {
         "apiVersion": "labnet/v1", "kind": "Status", "lab": facts.lab, "scenario": facts.scenario, "state": facts.state,
-        "time": facts.time_s, "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
+        "time": facts.time_s, "changedEnv": dict(facts.changed_env), "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
         "pods": [_pod(facts, pod, carriers) for pod in facts.pods],
     }
 
@@ -100,7 +102,7 @@ def _pod(facts: Facts, pod: PodView, carriers: Carriers) -> dict[str, Any]:
     pool = facts.pools.get(pod.node, {}).get(eni.id, Pool())
     return {
         **out, "eni": eni.id, "device": _link(eni.attachment), "table": pool.table,
-        "hostLink": names.host_link(pod.namespace, pod.name, facts.veth_prefix),
+        "hostLink": facts.host_links.get(pod.node, {}).get(names.pod_hash(pod.namespace, pod.name), ""),
     }
 
 

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labnet.errors import LabnetError, NotFoundError
-from labnet.lab import checks, planning
+from labnet.errors import LabnetError, NotFoundError, UsageError
+from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
+from labnet.lab.verbs_settings import SettingsVerbs
 from labnet.lab.world import World
 from labnet.model import codec
-from labnet.model.scenario import Check, Ec2Check, KernelCheck, PacketCheck, Scenario
+from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck, Scenario
 
 Args = Mapping[str, Any]
 Answer = Mapping[str, Any]
@@ -33,7 +34,9 @@ class Verbs:
         """Verb → what serves it."""
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
-            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, **Ec2Verbs(self._world).table(),
+            "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
+            **Ec2Verbs(self._world).table(),
+            **SettingsVerbs(self._world).table(), "logs": self.logs,
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:
@@ -43,6 +46,10 @@ class Verbs:
     async def events(self, args: Args, emit: Emit) -> Answer:
         """What happened, oldest first."""
         return {"events": self._world.events.all()}
+
+    async def get(self, args: Args, emit: Emit) -> Answer:
+        """The Kubernetes objects of a kind, or of a name: a List."""
+        return kube_list.listed(self._world.kube, str(args["kind"]), args.get("name"))
 
     async def plan(self, args: Args, emit: Emit) -> Answer:
         """What `repair` would change."""
@@ -85,6 +92,15 @@ class Verbs:
         node = found.name if found.kind == "node" else ""
         return {"kind": found.kind, "name": found.name, "netns": found.netns, "address": found.address, "node": node, "hosts": self._hosts()}
 
+    async def logs(self, args: Args, emit: Emit) -> Answer:
+        """The file with a target's log: of a node its daemon's, or with `plugin` its plugin's; of a pod what its programs print."""
+        found = find_target(self.known(), str(args["target"]))
+        if found.kind == "node":
+            return {"path": str(self._world.log_of_node(found.name, plugin=bool(args.get("plugin"))))}
+        if found.kind != "pod":
+            raise UsageError(f"{args['target']} has no log", "name a node or a pod")
+        return {"path": str(self._world.log_of_pod(found.netns))}
+
     async def trace(self, args: Args, emit: Emit) -> Answer:
         """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
         source, target = find_target(self.known(), str(args["from"])), find_target(self.known(), str(args["to"]))
@@ -121,6 +137,10 @@ class Verbs:
                 return checks.judge_packet(check, traced.path, self._world.lab, asked)
             if isinstance(check, Ec2Check):
                 return checks.judge_ec2(check, self._enis(check.node))
+            if isinstance(check, PodCheck):
+                return checks.judge_pods(check, self._world.status())
+            if isinstance(check, EventCheck):
+                return checks.judge_event(check, self._world.events.all())
             return await self._kernel_check(check, asked)
         except LabnetError as error:
             return checks.failed(asked, error.message)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from labnet.ec2 import limits
@@ -17,13 +19,14 @@ from labnet.fabric.reconcile import Fabric
 from labnet.kernel.slices import SliceBook
 from labnet.kube.scheduler import Scheduler
 from labnet.kube.store import KubeStore
-from labnet.lab import cloud_setup
+from labnet.lab import cloud_setup, kube_objects
 from labnet.lab.cloud_setup import CloudIds
 from labnet.lab.ec2_endpoint import Ec2Endpoint, open_endpoint
 from labnet.lab.events import LabEvents
 from labnet.lab.fleet import Fleet
 from labnet.lab.host import Host, NoHost
 from labnet.lab.node import NodeParts
+from labnet.lab.rollout import Rollout, differences
 from labnet.lab.status import Facts, status
 from labnet.lab.vpc_services import VpcServices
 from labnet.lab.waiting import Waiter
@@ -64,6 +67,11 @@ class World:
             host=self.host, workloads=self.workloads, log=log,
         )
         self.fleet = Fleet(parts, scenario.cni, self._guarded, always_exec=scenario.kubelet_exec == "always")
+        self.env: Mapping[str, str] = scenario.cni.env
+        """The environment of the daemons: the scenario's, until `set_env`."""
+        self.on_env: Callable[[Mapping[str, str | None]], None] = lambda changed: None
+        """Hears how it differs from the scenario's, whenever it changed."""
+        self.rollout = Rollout(self.fleet)
         self.ec2.observers.append(self.fleet.follow)
         self.state = "starting"
         self._ids = CloudIds()
@@ -79,6 +87,7 @@ class World:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
+        kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
         await self._add_nodes(tell)
@@ -147,17 +156,18 @@ class World:
     # ---- change -----------------------------------------------------------------------------------------------------------
 
     async def reconcile(self, scenario: Scenario, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
-        """Make a running lab what a scenario says: pods come and go; what cannot change in place is refused by name; then repair."""
-        refuse_other_changes(self.scenario, scenario)
+        """Make a running lab what a scenario says: pods and objects come and go; what cannot change is refused by name; then repair."""
+        refuse_other_changes(self.scenario, scenario, self.env)
         self._refuse_taken_names(scenario)
         self.ec2.behaviour.configure(scenario.ec2)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
+        changed = kube_objects.make_true(self.kube, scenario, self._ids, self.lab)
         leaving = {key for key, spec in present.items() if wanted.get(key) != spec and self.kube.find("Pod", *key)}
         for key in leaving:
             self.kube.delete("Pod", *key)
-        changed = bool(leaving)
+        changed = changed or bool(leaving)
         if leaving:
             await self._gone(leaving, timeout_s)
         for node in scenario.nodes:
@@ -172,6 +182,17 @@ class World:
         self.repair()
         return await self.settle(timeout_s, tell) if changed else []
 
+    async def set_env(self, env: Mapping[str, str], tell: Callable[[str, int, int], None]) -> asyncio.Task[None]:
+        """Begin to roll the daemons to another environment, which new nodes get at once; the task is done when all run it."""
+        self.env = env
+        self.on_env(self.changed_env)
+        return await self.rollout.begin(env, tell)
+
+    @property
+    def changed_env(self) -> dict[str, str | None]:
+        """How the daemons' environment differs from the scenario's: variable → value, None = not set."""
+        return differences(self.scenario.cni.env, self.env)
+
     def _refuse_taken_names(self, scenario: Scenario) -> None:
         """A pod's namespace must not be that of a node which was launched through the API. Errors: UsageError."""
         for pod in scenario.pods:
@@ -183,6 +204,14 @@ class World:
         end_s = self.clock.now_s() + timeout_s
         while any(self.kube.find("Pod", *key) for key in keys) and self.clock.now_s() < end_s:
             await self.clock.sleep(0.05)
+
+    def log_of_node(self, node: str, *, plugin: bool) -> Path:
+        """Where the log of a node's daemon or plugin is. Errors: NotFoundError."""
+        return self.fleet.agents[node].log_file(plugin) or self.host.lab_log()
+
+    def log_of_pod(self, netns: str) -> Path:
+        """Where a pod's programs print. Errors: NotFoundError, when none has been started."""
+        return self.host.pod_log(netns)
 
     def drift(self) -> list[tuple[str, str, Any]]:
         """(namespace, slice, change) for all that is not as claimed."""
@@ -200,12 +229,12 @@ class World:
 
     def status(self) -> dict[str, Any]:
         """The Status document."""
-        prefix = self.scenario.cni.env.get("AWS_VPC_K8S_CNI_VETHPREFIX", "eni")
         return status(
             Facts(
                 lab=self.lab, scenario=self.scenario.source or self.scenario.name, state=self.state, time_s=self.clock.now_s(),
                 cloud=self.ec2.state, nodes=tuple(self.kube.list("Node")), pods=self.pods(),
-                pools={name: agent.pools() for name, agent in self.fleet.agents.items()}, veth_prefix=prefix,
+                pools={name: agent.pools() for name, agent in self.fleet.agents.items()},
+                host_links={name: agent.pod_links() for name, agent in self.fleet.agents.items()}, changed_env=self.changed_env,
             )
         )
 
@@ -213,6 +242,7 @@ class World:
 
     async def stop(self) -> None:
         """End every actor; namespaces and what is in them stay."""
+        await self.rollout.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -248,15 +278,20 @@ class World:
             self.on_namespace(name)
 
 
-def refuse_other_changes(old: Scenario, new: Scenario) -> None:
-    """Only pods, checks and `ec2` may differ between a running lab and a new scenario. Errors: UsageError naming what does."""
+def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -> None:
+    """Only pods, objects, checks and `ec2` may differ between a running lab and a new scenario, and `cni.env` if it is the `env` that
+    the daemons have by now. Errors: UsageError naming what does.
+    """
+    cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, new.cni), "seed": (old.seed, new.seed),
+        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, objects, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
+        if changed == ["cni"] and replace(new.cni, env=old.cni.env) == old.cni:
+            hint = "the daemons' environment rolls by 'labnet set env aws-node NAME=VALUE'; for the rest take the lab down and up again"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)
 
 

@@ -13,6 +13,10 @@ from labnet.model.values import frozen
 
 Document = Mapping[str, Any]
 HOST_NETWORK_PODS = 2  # aws-node and kube-proxy, which max-pods counts on top of the pod addresses
+EXTERNAL_ENI_CONFIG_LABEL = "vpc.amazonaws.com/externalEniConfig"
+DEFAULT_ENI_CONFIG_KEY = "k8s.amazonaws.com/eniConfig"
+DEFAULT_ENI_CONFIG = "default"
+UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 
 
 @frozen
@@ -97,6 +101,23 @@ class EniConfig:
     security_groups: tuple[str, ...] = ()
 
 
+def eni_config_name(labels: Mapping[str, str], annotations: Mapping[str, str], annotation_key: str, label_key: str) -> str:
+    """Which ENIConfig a node uses: an own label first, then the annotation, then the label of these keys, else ``default``.
+
+    Source: docs/sources.md#eniconfig
+    """
+    return (
+        labels.get(EXTERNAL_ENI_CONFIG_LABEL) or annotations.get(annotation_key) or labels.get(label_key) or DEFAULT_ENI_CONFIG
+    )
+
+
+def node_labels(name: str, instance_type: str, zone: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a Node: those that every one has, and its own."""
+    return {
+        "kubernetes.io/hostname": name, "node.kubernetes.io/instance-type": instance_type, "topology.kubernetes.io/zone": zone, **given,
+    }
+
+
 def pod_document(
     name: str, *, uid: str, namespace: str = "default", node: str = "", host_network: bool = False,
     labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None,
@@ -123,13 +144,10 @@ def _container(item: ContainerSpec) -> dict[str, Any]:
 
 def node_document(
     name: str, *, uid: str, instance_id: str, instance_type: str, zone: str, internal_ip: str, max_pods: int,
-    labels: Mapping[str, str] | None = None, external_ip: str = "",
+    labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None, taints: tuple[Mapping[str, str], ...] = (),
+    external_ip: str = "",
 ) -> dict[str, Any]:
     """A new Node in Kubernetes' shape, not Ready until its CNI is there."""
-    all_labels = {
-        "kubernetes.io/hostname": name, "node.kubernetes.io/instance-type": instance_type, "topology.kubernetes.io/zone": zone,
-        **(labels or {}),
-    }
     addresses = [{"type": "InternalIP", "address": internal_ip}, {"type": "Hostname", "address": name}]
     if external_ip:
         addresses.append({"type": "ExternalIP", "address": external_ip})
@@ -137,5 +155,10 @@ def node_document(
         "capacity": {"pods": str(max_pods)}, "allocatable": {"pods": str(max_pods)}, "addresses": addresses,
         "conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "cni plugin not initialized"}],
     }
-    metadata = {"name": name, "uid": uid, "labels": all_labels, "annotations": {}}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"providerID": f"aws:///{zone}/{instance_id}"}, "status": status}
+    metadata = {
+        "name": name, "uid": uid, "labels": node_labels(name, instance_type, zone, labels or {}), "annotations": dict(annotations or {}),
+    }
+    spec: dict[str, Any] = {"providerID": f"aws:///{zone}/{instance_id}"}
+    if taints:
+        spec["taints"] = [dict(taint) for taint in taints]
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec, "status": status}

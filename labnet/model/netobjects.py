@@ -248,11 +248,15 @@ class Neigh:
 
 @frozen
 class Sysctl:
-    """A value under /proc/sys, by its dotted or slashed path below it: ``net/ipv4/ip_forward``."""
+    """A value under /proc/sys, by its dotted or slashed path below it: ``net/ipv4/ip_forward``.
+
+    An `optional` one is written only where the kernel has the path.
+    """
 
     kind: ClassVar[str] = "sysctl"
     path: str
     value: str
+    optional: bool = False
     derived: ClassVar[bool] = False
 
     @property

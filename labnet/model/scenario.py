@@ -15,6 +15,32 @@ from labnet.model.cluster import ContainerSpec
 
 
 @dataclass(frozen=True, slots=True)
+class CidrReservationSpec:
+    """A subnet CIDR reservation."""
+
+    cidr: str
+    reservation_type: Literal["prefix", "explicit"]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInterfaceSpec:
+    """An ENI of somebody else: it takes up addresses, the first is its primary one."""
+
+    private_ip_addresses: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaintSpec:
+    """A Kubernetes taint."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule"] = "NoSchedule"
+
+
+@dataclass(frozen=True, slots=True)
 class SubnetSpec:
     """One subnet of a VPC."""
 
@@ -22,6 +48,8 @@ class SubnetSpec:
     cidr: str
     availability_zone: str
     map_public_ip_on_launch: bool = False
+    cidr_reservations: tuple[CidrReservationSpec, ...] = ()
+    network_interfaces: tuple[NetworkInterfaceSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +84,8 @@ class NodeSpec:
     iptables: Literal["nft", "legacy", "auto"] = "auto"
     sysctls: Mapping[str, str] = field(default_factory=dict)
     public_ip: bool | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[TaintSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +143,27 @@ class KernelCheck:
     equals: str | None = None
 
 
-Check = PacketCheck | Ec2Check | KernelCheck
+@dataclass(frozen=True, slots=True)
+class PodCheck:
+    """`{pod: {name, node, phase, reason, count}}`: the pod `name`, or how many pods (of a node) are as said; None = not compared."""
+
+    name: str | None = None
+    node: str | None = None
+    phase: str | None = None
+    reason: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventCheck:
+    """`{event: {object, reason, contains}}`: told at least once; None = any."""
+
+    object: str | None = None
+    reason: str | None = None
+    contains: str | None = None
+
+
+Check = PacketCheck | Ec2Check | KernelCheck | PodCheck | EventCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +176,8 @@ class Scenario:
     nodes: tuple[NodeSpec, ...] = ()
     cni: CniSpec = CniSpec()
     pods: tuple[PodSpec, ...] = ()
+    objects: tuple[Mapping[str, Any], ...] = ()
+    """Kubernetes objects in their own shape, with the scenario's names where ids will stand."""
     checks: tuple[Check, ...] = ()
     kubelet_exec: Literal["auto", "always"] = "auto"
     time_factor: float = 1.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from labnet.ipamd.routes import rule_destinations
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Addr, Link, LinkUp, Neigh, Route, Rule, Slice, Sysctl, VethPeer
 from labnet.model.values import frozen
@@ -29,7 +30,7 @@ TO_POD_PRIORITY = 512
 FROM_POD_PRIORITY = 1536
 TXQLEN = 0
 HOST_SYSCTLS = (("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0"))
-"""Of net.ipv6.conf.<node's end>, written before it comes up; the 1 is what the VPC CNI writes."""
+"""Of net.ipv6.conf.<node's end>, written before it comes up where the kernel has IPv6; the 1 is what the VPC CNI writes."""
 
 
 @frozen
@@ -86,7 +87,7 @@ def _on_node(wiring: Wiring) -> tuple[Link | LinkUp | Sysctl | Route | Rule, ...
     dev, pod = wiring.host_link, f"{wiring.address}/32"
     return (
         Link(dev, wiring.host_mac, txqlen=TXQLEN, mtu_bytes=wiring.mtu_bytes, made_by="peer"),
-        *(Sysctl(f"net/ipv6/conf/{dev}/{key}", value) for key, value in HOST_SYSCTLS),
+        *(Sysctl(f"net/ipv6/conf/{dev}/{key}", value, optional=True) for key, value in HOST_SYSCTLS),
         LinkUp(dev),
         Route(pod, dev, scope="link"),
         Rule(TO_POD_PRIORITY, TABLE_MAIN, dst=pod),
@@ -99,4 +100,4 @@ def _from_pod(pod: str, wiring: Wiring) -> tuple[Rule, ...]:
         return ()
     if wiring.to_cidrs is None:
         return (Rule(FROM_POD_PRIORITY, wiring.table, src=pod),)
-    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=cidr) for cidr in wiring.to_cidrs)
+    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=dst) for dst in rule_destinations(wiring.to_cidrs))

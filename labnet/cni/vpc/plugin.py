@@ -4,26 +4,32 @@ ADD may be repeated: the same address, a new veth. DEL never deletes the veth, t
 for a pod that ipamd does not know, touching nothing, and when ipamd is down, by what ADD left in `prevResult`. That is why
 the result carries numbers where MACs and paths belong (`contents`).
 
-CHECK is our addition: the real plugin has none, and its list says `disableCheck`. It compares `prevResult` with what the lab
-attached, then the pod's and the node's kernel state with the plan, and names the first difference (number 999), or answers
-number 3 for a container that is not attached.
+Calls for one attachment take turns, so that a DEL which overtakes its ADD leaves nothing behind.
+
+CHECK, GC and STATUS are our addition: the real plugin answers all three with success and does nothing. CHECK compares
+`prevResult` with what the lab attached, then the pod's and the node's kernel state with the plan, and names the first
+difference (number 999), or answers number 3 for a container that is not attached. GC detaches what ``cni.dev/valid-attachments``
+does not list, if there is such a list. STATUS answers number 50 while ipamd is down. The list of a node has version 0.4.0, so
+that only a runtime with a list of its own asks for GC and STATUS.
 Source: docs/sources.md#vpc-cni-plugin
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from labnet.cni import spec
 from labnet.cni.result import Result
 from labnet.cni.spec import Call
 from labnet.cni.vpc import compare
-from labnet.cni.vpc.conflist import VpcNetConf, parse_netconf
+from labnet.cni.vpc.conflist import VpcNetConf, parse_netconf, valid_attachments
 from labnet.cni.vpc.contents import expected_result, left_by_add, result_of, rules_and_route
 from labnet.cni.vpc.plan import Dialect, Wiring, macs, plan_pod, slice_name, to_cidrs
-from labnet.errors import CniError, IpamError, KernelError, UnknownAttachment
+from labnet.errors import CniError, IpamError, KernelError, LabnetError, OwnershipError, UnknownAttachment
 from labnet.ipamd.rpc import AddNetworkReply, AddNetworkRequest, DelNetworkReply, DelNetworkRequest, IpAllocation
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Change, Link, LinkUp, Rule, Slice, Sysctl
@@ -33,16 +39,27 @@ from labnet.ports import Kernel, Slices
 ARGS = ("K8S_POD_NAME", "K8S_POD_NAMESPACE", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID")
 POD_DELETED = "PodDeleted"
 SETUP_FAILED = "SetupNSFailed"
+COLLECTED = "GarbageCollected"
+DAEMON_SOCKET = "/var/run/aws-node/ipamd.sock"
+"""Where the real plugin would have looked; its error says so."""
+NO_ADDRESS = "add cmd: failed to assign an IP address to container"
+UNAVAILABLE = (
+    "Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: "
+    'desc = "transport: Error while dialing: '
+)
 
 
 class Ipamd(Protocol):
-    """The daemon as the plugin sees it. Errors: UnknownAttachment; ConnectionError when it is down; IpamError for the rest."""
+    """The daemon as the plugin sees it. Errors: UnknownAttachment; OSError when it is down; IpamError for the rest."""
 
     async def add_network(self, request: AddNetworkRequest) -> AddNetworkReply:
         """An address for a container; `success` False when there is none."""
 
     async def del_network(self, request: DelNetworkRequest) -> DelNetworkReply:
         """Give it back."""
+
+    async def attachments(self, network: str) -> tuple[tuple[str, str], ...]:
+        """(container id, interface name) of everybody in a network who has an address."""
 
 
 @frozen
@@ -63,6 +80,13 @@ class _Pod:
     uid: str
 
 
+class _Turn:
+    """Who may act for an attachment, and how many calls there are for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.calls = asyncio.Lock(), 0
+
+
 class VpcPlugin:
     """One node's plugin. It changes the kernel through its slices; a leftover veth, which no slice claims, it removes itself."""
 
@@ -73,10 +97,15 @@ class VpcPlugin:
         self._pod_netns: dict[str, str] = {}
         self._on_link: dict[str, str] = {}
         """Node's end → the attachment that made it last."""
+        self._turns: dict[str, _Turn] = {}
 
-    def holds(self, netns: str) -> bool:
-        """Is a pod attached in that namespace?"""
-        return netns in self._pod_netns.values()
+    def occupied(self) -> Collection[str]:
+        """The namespaces in which pods are attached."""
+        return self._pod_netns.values()
+
+    def links(self) -> tuple[str, ...]:
+        """The node's ends of the pods that are attached."""
+        return tuple(self._on_link)
 
     def remember(self, attachment: str, pod_netns: str) -> None:
         """For a new process of the lab: this attachment's slices are claimed, its pod is in that namespace."""
@@ -89,14 +118,15 @@ class VpcPlugin:
     async def add(self, call: Call) -> Result:
         """Attach a pod. Errors: CniError 999."""
         pod, netconf = _read(call, "add cmd")
-        reply = await self._ask_address(call, pod)
-        allocation = reply.allocations[0]
-        try:
-            wiring = self._wiring(call, pod, netconf, reply, allocation)
-            await self._wire(call.attachment, wiring)
-        except (KernelError, CniError) as error:
-            await self._give_back(call, pod)
-            raise CniError(spec.INTERNAL, f"add command: failed to setup network: {error.message}") from error
+        async with self._turn(call.attachment):
+            reply = await self._ask_address(call, pod)
+            allocation = reply.allocations[0]
+            try:
+                wiring = self._wiring(call, pod, netconf, reply, allocation)
+                await self._wire(call.attachment, wiring)
+            except (KernelError, OwnershipError, CniError) as error:
+                await self._give_back(call, pod)
+                raise CniError(spec.INTERNAL, f"add command: failed to setup network: {error.message}") from error
         return result_of(
             host_link=wiring.host_link, ifname=call.ifname, sandbox=call.netns_path, table=wiring.table,
             device_number=allocation.device_number, address=wiring.address, pod_hash=names.pod_hash(pod.namespace, pod.name),
@@ -106,19 +136,19 @@ class VpcPlugin:
         """Detach a pod. Errors: CniError 999."""
         pod, _netconf = _read(call, "del cmd")
         request = _del_request(call, pod, POD_DELETED)
-        try:
-            reply = await self._ipamd.del_network(request)
-        except UnknownAttachment:
-            return
-        except (IpamError, OSError):
-            self._tear_down_alone(call)
-            return
-        if not reply.success:
-            raise CniError(spec.INTERNAL, "del cmd: failed to process delete request")
-        for allocation in reply.allocations:
+        async with self._turn(call.attachment):
             try:
-                self._tear_down(call.attachment, allocation.ipv4_addr, allocation.route_table_id)
-            except KernelError as error:
+                reply = await self._ipamd.del_network(request)
+            except UnknownAttachment:
+                return
+            except (IpamError, OSError):
+                self._tear_down_alone(call.attachment, left_by_add(call.config.prev_result))
+                return
+            if not reply.success:
+                raise CniError(spec.INTERNAL, "del cmd: failed to process delete request")
+            try:
+                self._tear_down_given(call.attachment, reply)
+            except LabnetError as error:
                 raise CniError(spec.INTERNAL, f"del cmd: failed to teardown network: {error.message}") from error
 
     async def check(self, call: Call) -> None:
@@ -141,10 +171,35 @@ class VpcPlugin:
             raise CniError(spec.INTERNAL, f"check cmd: {difference}")
 
     async def gc(self, call: Call) -> None:
-        """Nothing: ipamd finds leaked addresses itself."""
+        """Detach every attachment of the network that the configuration does not list as valid; without a list nothing.
+
+        Errors: CniError 7 (no list at all), 999 naming what stayed; the others are detached all the same.
+        """
+        network, valid = call.config.name, valid_attachments(call.config)
+        if valid is None:
+            return
+        failed: list[str] = []
+        try:
+            held = await self._ipamd.attachments(network)
+        except OSError as error:
+            held = ()
+            failed.append(_dialled(error))
+        wired = (attachment.split("/") for attachment in self._pod_netns)
+        known = {*held, *((container_id, ifname) for name, container_id, ifname in wired if name == network)}
+        for container_id, ifname in sorted(known - valid):
+            try:
+                await self._collect(network, container_id, ifname)
+            except (LabnetError, OSError) as error:
+                failed.append(f"{container_id}/{ifname}: {error}")
+        if failed:
+            raise CniError(spec.INTERNAL, f"gc cmd: {'; '.join(failed)}")
 
     async def status(self, call: Call) -> None:
-        """Always ready: the list that names this plugin is only there once ipamd answers."""
+        """Could an ADD be served now? Errors: CniError 50 while ipamd is down."""
+        try:
+            await self._ipamd.attachments(call.config.name)
+        except OSError as error:
+            raise CniError(spec.NOT_AVAILABLE, f"plugin not available: {_dialled(error)}") from error
 
     # ---- ipamd ------------------------------------------------------------------------------------------------------------
 
@@ -155,10 +210,12 @@ class VpcPlugin:
         )
         try:
             reply = await self._ipamd.add_network(request)
-        except (IpamError, OSError) as error:
-            raise CniError(spec.INTERNAL, f"add cmd: Error received from AddNetwork gRPC call: {_rpc_error(error)}") from error
+        except OSError as error:
+            raise CniError(spec.INTERNAL, f'add cmd: {UNAVAILABLE}{_dialled(error)}"') from error
+        except IpamError as error:  # the real daemon gives no reason; labnet does, where a runtime shows it beside the message
+            raise CniError(spec.INTERNAL, NO_ADDRESS, str(error)) from error
         if not reply.success or not reply.allocations:
-            raise CniError(spec.INTERNAL, "add cmd: failed to assign an IP address to container")
+            raise CniError(spec.INTERNAL, NO_ADDRESS)
         return reply
 
     async def _give_back(self, call: Call, pod: _Pod) -> None:
@@ -166,6 +223,20 @@ class VpcPlugin:
             await self._ipamd.del_network(_del_request(call, pod, SETUP_FAILED))
         except (IpamError, OSError):
             return  # the failure that led here is the one to tell
+
+    async def _collect(self, network: str, container_id: str, ifname: str) -> None:
+        """DEL for a container that nobody will send one for."""
+        attachment = f"{network}/{container_id}/{ifname}"
+        request = DelNetworkRequest(
+            pod_name="", pod_namespace="", infra_container_id=container_id, pod_uid="", reason=COLLECTED, if_name=ifname,
+            network_name=network, container_id=container_id,
+        )
+        async with self._turn(attachment):
+            try:
+                reply = await self._ipamd.del_network(request)
+            except UnknownAttachment:
+                reply = DelNetworkReply(success=True)
+            self._tear_down_given(attachment, reply)
 
     # ---- kernel -----------------------------------------------------------------------------------------------------------
 
@@ -212,12 +283,19 @@ class VpcPlugin:
         rules = () if repeated else tuple(item for item in standing.objects if isinstance(item, Rule))
         self._slices.set([(node, Slice(name, rules))])
 
-    def _tear_down_alone(self, call: Call) -> None:
+    def _tear_down_given(self, attachment: str, reply: DelNetworkReply) -> None:
+        """What the daemon says that the attachment had, and what the lab still claims for it. Errors: LabnetError."""
+        for allocation in reply.allocations:
+            self._tear_down(attachment, allocation.ipv4_addr, allocation.route_table_id)
+        if attachment in self._pod_netns:
+            self._tear_down(attachment, "", TABLE_MAIN)
+
+    def _tear_down_alone(self, attachment: str, left: tuple[tuple[str, int], ...]) -> None:
         """Without the daemon: what the lab claims, else what the result of ADD says; a failure is nobody's to hear."""
-        claimed = self._slices.claimed(self._settings.node_netns, slice_name(call.attachment)) is not None
-        with suppress(KernelError):
-            for address, table in (("", TABLE_MAIN),) if claimed else left_by_add(call.config.prev_result):
-                self._tear_down(call.attachment, address, table)
+        claimed = self._slices.claimed(self._settings.node_netns, slice_name(attachment)) is not None
+        for address, table in (("", TABLE_MAIN),) if claimed else left:
+            with suppress(LabnetError):
+                self._tear_down(attachment, address, table)
 
     def _tear_down(self, attachment: str, address: str, table: int) -> None:
         """Rules and route go, the veth stays as it is, claimed by nobody."""
@@ -237,6 +315,19 @@ class VpcPlugin:
         """No pod is attached by that name any more; the namespace that it had."""
         self._on_link = {link: other for link, other in self._on_link.items() if other != attachment}
         return self._pod_netns.pop(attachment, None)
+
+    @asynccontextmanager
+    async def _turn(self, attachment: str) -> AsyncIterator[None]:
+        """One call at a time for an attachment, in the order in which they came."""
+        turn = self._turns.setdefault(attachment, _Turn())
+        turn.calls += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.calls -= 1
+            if not turn.calls:
+                del self._turns[attachment]
 
 
 def _read(call: Call, command: str) -> tuple[_Pod, VpcNetConf]:
@@ -259,7 +350,7 @@ def _del_request(call: Call, pod: _Pod, reason: str) -> DelNetworkRequest:
     )
 
 
-def _rpc_error(error: Exception) -> str:
-    """As gRPC tells it: `Unavailable` when nobody listens."""
-    code = "Unavailable" if isinstance(error, OSError) else "Unknown"
-    return f"rpc error: code = {code} desc = {error}"
+def _dialled(error: OSError) -> str:
+    """Why nobody could be reached, as Go's dialler tells it."""
+    reason = error.strerror or str(error)
+    return f"dial unix {DAEMON_SOCKET}: connect: {reason[:1].lower()}{reason[1:]}"

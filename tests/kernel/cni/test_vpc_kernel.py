@@ -120,7 +120,7 @@ def test_program_and_in_process_give_the_same_bytes_and_kernel_state(lab, tmp_pa
     node, _pod = make(lab)
     path = f"/run/netns/{prefix}-f"
     other.create_netns([f"{prefix}-f"])
-    executable.install(tmp_path / "aws-cni", str(tmp_path / "cni.sock"), sys.executable)
+    executable.install(tmp_path / "aws-cni", str(tmp_path / "cni.sock"), sys.executable, executable.language())
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -331,8 +331,10 @@ def test_doctor(run, backend) -> None:
 
 
 def test_scenarios(run) -> None:
-    assert [line.split()[0] for line in run("scenarios").out.splitlines()] == ["NAME", "eks-2node", "eks-current"]
-    assert run("scenarios", "list", "-o", "name").out == "eks-2node\neks-current\n"
+    names = sorted(path.stem for path in (Path(__file__).parents[3] / "scenarios").glob("*.yaml"))
+    assert {"eks-2node", "eks-current", "eks-custom-networking"} <= set(names)
+    assert [line.split()[0] for line in run("scenarios").out.splitlines()] == ["NAME", *names]
+    assert run("scenarios", "list", "-o", "name").out.split() == names
     assert run("-o", "name", "scenarios").out == run("scenarios", "-o", "name").out
     assert json.loads(run("scenarios", "-o", "json").out)["scenarios"][0]["name"] == "eks-2node"
     assert run("scenarios", "show", "eks-2node").out == (Path(__file__).parents[3] / "scenarios/eks-2node.yaml").read_text()

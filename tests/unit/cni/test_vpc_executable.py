@@ -16,10 +16,11 @@ from labnet.cni import skel
 from labnet.cni.registry import Registry
 from labnet.cni.results import MemoryResults
 from labnet.cni.runtime import Attachment, Exec, InProcess, Runtime
+from labnet.cni.skel import Outcome
 from labnet.cni.spec import NetnsGrant
 from labnet.cni.vpc import executable
 from labnet.cni.vpc.conflist import vpc_conflist
-from labnet.cni.vpc.framing import render_request
+from labnet.cni.vpc.framing import HEAD_BYTES, parse_head, render_reply, render_request
 from labnet.cni.vpc.server import CniServer
 from labnet.errors import CniError, KernelError, PrerequisiteError, UsageError
 from labnet.kernel.fake import FakeKernel
@@ -52,12 +53,12 @@ class Files(FakeKernel):
 
 
 @contextmanager
-def served(tmp_path, node, **more):
-    """The node's server on a loop of its own thread."""
+def served(where, node, **more):
+    """The node's server on a loop of its own thread; `where` is its socket, or the folder of its usual place."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    path = tmp_path / "nodes" / "node1" / "cni.sock"
+    path = where if where.name.endswith(".sock") else where / "nodes" / "node1" / "cni.sock"
     server = CniServer(path, node.plugin, node.kernel, NODE, **more)
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
     try:
@@ -69,9 +70,11 @@ def served(tmp_path, node, **more):
         loop.close()
 
 
-@pytest.fixture
-def program(tmp_path):
-    executable.install(tmp_path / "bin" / "aws-cni", str(tmp_path / "nodes" / "node1" / "cni.sock"), sys.executable)
+@pytest.fixture(params=["perl", "python"])
+def program(tmp_path, request):
+    if request.param == "perl" and executable.language() != "perl":
+        pytest.skip("no Perl here, or a machine whose system calls labnet does not know")
+    executable.install(tmp_path / "bin" / "aws-cni", str(tmp_path / "nodes" / "node1" / "cni.sock"), sys.executable, request.param)
     return tmp_path / "bin" / "aws-cni"
 
 
@@ -178,11 +181,15 @@ def test_without_the_lab_add_fails_in_the_published_words(program, version):
     assert stdout.startswith(b'{\n    "')
 
 
-def test_without_the_lab_del_succeeds_quietly_and_the_rest_says_what_it_can(program):
-    assert start(program, *call_of("DEL")) == (0, b"", "")
-    assert start(program, *call_of("GC", version="1.1.0")) == (0, b"", "")
+def test_without_the_lab_del_succeeds_saying_that_it_did_nothing_and_the_rest_says_what_it_can(program):
+    told = "labnet: the lab does not run; nothing was torn down\n"
+    assert start(program, *call_of("DEL")) == (0, b"", told)
+    assert start(program, *call_of("GC", version="1.1.0")) == (0, b"", told)
     code, stdout, _stderr = start(program, *call_of("STATUS", version="1.1.0"))
-    assert (code, json.loads(stdout)["code"]) == (1, 50)
+    assert (code, json.loads(stdout)) == (1, {
+        "cniVersion": "1.1.0", "code": 50,
+        "msg": "plugin not available: dial unix /var/run/aws-node/ipamd.sock: connect: no such file or directory",
+    })
     code, stdout, _stderr = start(program, *call_of("CHECK"))
     assert (code, json.loads(stdout)["code"]) == (1, 999)
     assert json.loads(start(program, {"CNI_COMMAND": "VERSION"})[1])["cniVersion"] == "1.1.0"
@@ -196,11 +203,56 @@ def test_a_socket_on_which_nobody_listens(tmp_path, program):
     assert json.loads(start(program, *call_of("ADD"))[1])["msg"].endswith('connect: connection refused"')
 
 
-def test_the_program_starts_the_interpreter_bare_and_imports_nothing_else(program):
+def test_a_lab_that_ends_in_the_middle_of_a_call(tmp_path, program):
+    """Cut off after the request, and after half an answer: an ADD fails, a DEL does not."""
+    (tmp_path / "nodes" / "node1").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "nodes" / "node1" / "cni.sock"))
+        listening.listen()
+        listening.settimeout(30)
+        for verb, half, status in (("ADD", b"", 1), ("ADD", b"\0" * 11, 1), ("ADD", render_reply(Outcome(0, b"{}"))[:-1], 1), ("DEL", b"", 0)):
+            environ, stdin = call_of(verb)
+            with subprocess.Popen([program], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as caller:
+                caller.stdin.write(stdin)
+                caller.stdin.close()
+                connection, _peer = listening.accept()
+                with connection:
+                    head = parse_head(connection.recv(HEAD_BYTES, socket.MSG_WAITALL))
+                    connection.recv(head.environment + head.stdin, socket.MSG_WAITALL)
+                    connection.sendall(half)
+                stdout, stderr = caller.stdout.read(), caller.stderr.read()
+            assert caller.returncode == status
+            if verb == "ADD":
+                assert json.loads(stdout)["msg"].endswith('connect: connection reset by peer"')
+            else:
+                assert (stdout, stderr) == (b"", b"labnet: the lab does not run; nothing was torn down\n")
+
+
+def test_the_program_starts_a_bare_interpreter_and_loads_no_module(program):
     lines = program.read_text().splitlines()
-    assert lines[0] == f"#!{os.path.realpath(sys.executable)} -IS"
-    assert [line for line in lines if "import" in line.split()] == ["import _socket", "import posix"]
+    loads = [line for line in lines if line.split()[:1] in (["import"], ["from"], ["use"], ["require"])]
+    if lines[0] == "#!/usr/bin/perl":
+        assert loads == []
+    else:
+        assert lines[0] == f"#!{os.path.realpath(sys.executable)} -IS"
+        assert loads == ["import _socket", "import posix"]
     assert program.stat().st_mode & 0o777 == 0o755
+
+
+def test_perl_where_it_is_there_and_the_machine_is_known():
+    assert executable.language("x86_64", "/bin/sh") == executable.language("aarch64", "/bin/sh") == "perl"
+    assert executable.language("x86_64", "/not/there") == "python"
+    assert executable.language("i686", "/bin/sh") == "python"
+
+
+@pytest.mark.parametrize("quote", ["'", "\\", '"', "\u00e9", "\udcff"])
+def test_a_socket_path_of_any_characters(tmp_path, node, quote):
+    """What the lab's name or the run directory brings along stays a text in both languages."""
+    path = tmp_path / f"a{quote}b" / "cni.sock"
+    for language in {"python", executable.language()}:
+        executable.install(tmp_path / language, str(path), sys.executable, language)
+        with served(path, node):
+            assert start(tmp_path / language, *call_of("ADD", path=str(tmp_path / "netns")))[0] == 0
 
 
 def test_the_server_survives_junk_and_half_messages_and_closes_what_came(tmp_path, program, node):
@@ -253,11 +305,12 @@ def test_the_socket_is_for_its_owner_alone_and_replaces_a_stale_one(tmp_path, no
 
 
 def test_paths_that_do_not_fit_are_refused(tmp_path, node):
-    with pytest.raises(UsageError):
-        executable.source("/" + "x" * 107, sys.executable)
-    assert executable.source("/" + "x" * 106, sys.executable)
+    for language in {"python", executable.language()}:
+        with pytest.raises(UsageError):
+            executable.source("/" + "x" * 107, sys.executable, language)
+        assert executable.source("/" + "x" * 106, sys.executable, language)
     with pytest.raises(PrerequisiteError):
-        executable.source("/run/x", "/with a/space")
+        executable.source("/run/x", "/with a/space", "python")
     server = CniServer(tmp_path / ("x" * 107), node.plugin, node.kernel, NODE)
     with pytest.raises(UsageError):
         asyncio.run(server.start())

@@ -15,14 +15,6 @@ from labnet.model.netstate import Addr, IptChain, LinkMtu, Route
 Make = Callable[..., Node]
 
 
-def test_a_fresh_node_asks_ec2_in_the_order_of_the_vpc_cni(node: Make) -> None:
-    one = node().start()
-    assert one.calls() == ["DescribeNetworkInterfaces", "CreateTags", "ModifyNetworkInterfaceAttribute", "AssignPrivateIpAddresses"]
-    one.add()
-    one.wait(6)
-    assert one.calls()[4:] == ["CreateNetworkInterface", "DescribeInstances", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute"]
-
-
 def test_a_new_eni_carries_the_description_the_tags_and_the_groups_of_the_first(node: Make) -> None:
     one = node(env={"CLUSTER_NAME": "prod", "ADDITIONAL_ENI_TAGS": '{"team": "net"}'}).start()
     one.add()
@@ -167,7 +159,7 @@ def test_a_damaged_checkpoint_stops_the_start(node: Make, tmp_path: Path) -> Non
 def test_without_a_first_address_the_daemon_does_not_start(node: Make) -> None:
     one = node()
     one.api.refusals["AssignPrivateIpAddresses"] = (Ec2Error("UnauthorizedOperation", "You are not authorized"), None)
-    with pytest.raises(Ec2Error, match="UnauthorizedOperation"):
+    with pytest.raises(IpamError, match=r"^error while trying to increase datastore pool: UnauthorizedOperation"):
         one.do(one.ipamd.start())
 
 

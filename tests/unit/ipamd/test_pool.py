@@ -185,5 +185,5 @@ def test_without_its_link_an_eni_serves_nobody_until_it_comes(node: Make) -> Non
     one.add()
     one.wait(30)
     assert one.pool[1] == 3
-    told = dict(one.events.told)["PoolStepFailed"]
+    told = dict(one.events.told)["EniNotAdded"]
     assert told.startswith("setupENINetwork: failed to find the link which uses MAC address ")

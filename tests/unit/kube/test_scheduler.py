@@ -113,3 +113,12 @@ def test_the_loop_follows_pods_and_nodes(cluster):
 
     asyncio.run(story())
     assert [reason for _object, reason, _message in events] == ["FailedScheduling", "Scheduled"]
+
+
+def test_a_taint_keeps_pods_away():
+    cordoned, tainted = node("a"), node("b")
+    cordoned["spec"]["taints"] = [{"key": "node.kubernetes.io/unschedulable", "value": "", "effect": "NoSchedule"}]
+    tainted["spec"]["taints"] = [{"key": "own", "value": "x", "effect": "NoSchedule"}]
+    said = "0/2 nodes are available: 1 node(s) had untolerated taint {own: x}, 1 node(s) were unschedulable."
+    assert place([pod("p")], [cordoned, tainted], []) == (Placement("default", "p", "", said),)
+    assert nodes_of(place([pod("p")], [cordoned, node("c")], [])) == ["c"]

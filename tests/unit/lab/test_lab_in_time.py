@@ -92,12 +92,13 @@ def test_the_same_seed_gives_the_same_calls_at_the_same_times(lab: Make) -> None
 
 
 def test_an_ipamd_that_may_not_start_is_started_again_until_it_may(lab: Make) -> None:
-    one = lab("ec2.faults=[{action: ModifyNetworkInterfaceAttribute, code: Own.Code, for: 25s, node: node1}]")
+    one = lab("ec2.faults=[{action: AssignPrivateIpAddresses, code: Own.Code, for: 25s, node: node1}]")
     assert one.waiting == []
     assert one.reasons().count("BackOff") == 2
     assert one.clock.now_s() >= 1030.0
     told = [event["message"] for event in one.world.events.all() if event["reason"] == "BackOff"]
-    assert told[0] == "ipamd ended: Own.Code: labnet was told to refuse this with Own.Code; it starts again in 10 s"
+    why = "error while trying to increase datastore pool: Own.Code: labnet was told to refuse this with Own.Code"
+    assert told[0] == f"ipamd ended: {why}; it starts again in 10 s"
     assert told[1].endswith("in 20 s")
 
 

@@ -92,9 +92,15 @@ def test_a_section_with_nothing_in_it_is_as_if_it_were_not_there(read) -> None:
 
 
 def test_values_that_are_text_are_taken_as_they_were_written(read) -> None:
-    scenario = read("cni: {dialect: 1.6, env: {MAX_ENI: 1, ENABLE_IPv4: true, CLUSTER_NAME: 1.10, POD_MTU: '', HTTP_TIMEOUT: 0x10}}")
+    scenario = read(
+        "cni: {dialect: 1.6, env: {MAX_ENI: 1, AWS_VPC_K8S_CNI_EXTERNALSNAT: true, CLUSTER_NAME: 1.10, AWS_VPC_ENI_MTU: '', "
+        "AWS_VPC_K8S_CNI_CONNMARK: 0x10}}"
+    )
     assert scenario.cni.dialect == "1.6"
-    assert scenario.cni.env == {"MAX_ENI": "1", "ENABLE_IPv4": "true", "CLUSTER_NAME": "1.10", "POD_MTU": "", "HTTP_TIMEOUT": "0x10"}
+    assert scenario.cni.env == {
+        "MAX_ENI": "1", "AWS_VPC_K8S_CNI_EXTERNALSNAT": "true", "CLUSTER_NAME": "1.10", "AWS_VPC_ENI_MTU": "",
+        "AWS_VPC_K8S_CNI_CONNMARK": "0x10",
+    }
 
 
 @pytest.mark.parametrize(

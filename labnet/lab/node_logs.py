@@ -1,0 +1,180 @@
+"""The logs of a lab's nodes: ipamd.log and plugin.log, one JSON object a line as the VPC CNI writes them.
+
+::
+
+    {"level":"info","ts":"2026-08-20T12:00:00.123Z","msg":"…"}
+
+Files stay open and are not synced; what is said within `FLUSH_S` is one write a file. A file of `MAX_BYTES` is put aside once
+as ``….1``. `stdout` and `stderr` mean the log of the lab's process, which is where a container's output would be collected.
+A log that cannot be written is no reason to stop anything: it is told once in the lab's log. Source: docs/sources.md#vpc-cni-logs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from labnet.ipamd.settings import log_level
+from labnet.ports import Clock, NodeLog, NoLog
+
+FLUSH_S = 0.05
+MAX_BYTES = 100 * 1024 * 1024
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+STREAMS = frozenset({"", "stdout", "stderr"})
+Log = Callable[[str], None]
+
+
+class LogFile:
+    """One file; `add` takes whole lines, `flush` writes them."""
+
+    def __init__(self, path: Path, log: Log, max_bytes: int = MAX_BYTES) -> None:
+        self._path, self._log, self._max_bytes = path, log, max_bytes
+        self._waiting: list[bytes] = []
+        self._descriptor: int | None = None
+        self._size = 0
+        self._failed = self._closed = False
+
+    def add(self, line: bytes) -> bool:
+        """Keep a line until the next flush; was it the first one since the last?"""
+        if self._closed:
+            return False
+        self._waiting.append(line)
+        return len(self._waiting) == 1
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self._waiting:
+            return
+        data, self._waiting = b"".join(self._waiting), []
+        try:
+            if self._descriptor is None:
+                self._open()
+            elif self._size + len(data) > self._max_bytes:
+                self._put_aside()
+            assert self._descriptor is not None, "opened above"
+            os.write(self._descriptor, data)
+            self._size += len(data)
+        except OSError as error:
+            if not self._failed:
+                self._log(f"{self._path} cannot be written: {error.strerror or error}; what it would say is lost")
+            self._failed = True
+
+    def close(self) -> None:
+        """Write what waits and let go of the file, for good: what is said later is lost."""
+        self.flush()
+        self._closed = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(self._path, flags, 0o644)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, flags, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def _put_aside(self) -> None:
+        assert self._descriptor is not None, "only what is open is put aside"
+        os.close(self._descriptor)
+        self._descriptor = None
+        os.replace(self._path, f"{self._path}.1")  # noqa: PTH105 - beside the other calls of this class
+        self._open()
+
+
+class LevelLog:
+    """The NodeLog port: lines of a level and above, stamped with the lab's time."""
+
+    def __init__(self, clock: Clock, level: str, add: Callable[[bytes], None]) -> None:
+        self._clock, self._add = clock, add
+        self._floor = LEVELS.index(log_level(level))
+        self._stamped = (-1, b"")
+
+    def debug(self, message: str) -> None:
+        """What only somebody who looks for a fault reads."""
+        if self._floor == 0:
+            self._write(b"debug", message)
+
+    def info(self, message: str) -> None:
+        """What happened."""
+        if self._floor <= 1:
+            self._write(b"info", message)
+
+    def warn(self, message: str) -> None:
+        """What is not as it should be and was coped with."""
+        if self._floor <= 2:
+            self._write(b"warn", message)
+
+    def error(self, message: str) -> None:
+        """What failed."""
+        if self._floor <= 3:
+            self._write(b"error", message)
+
+    def _write(self, level: bytes, message: str) -> None:
+        ms = int(self._clock.now_s() * 1000)
+        if self._stamped[0] != ms:
+            self._stamped = (ms, datetime.fromtimestamp(ms // 1000, UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{ms % 1000:03d}Z").encode())
+        self._add(b'{"level":"%b","ts":"%b","msg":%b}\n' % (level, self._stamped[1], msgspec.json.encode(message)))
+
+
+class NodeLogs:
+    """The logs of one node. `file_of` says where a path of the node's view lies, None = nowhere (a plan keeps no logs)."""
+
+    def __init__(self, node: str, clock: Clock, file_of: Callable[[str], Path | None], log: Log) -> None:
+        self._node, self._clock, self._file_of, self._log = node, clock, file_of, log
+        self._files: dict[str, LogFile] = {}
+        self._logs: dict[tuple[str, str, str], NodeLog] = {}
+        self._dirty: list[LogFile] = []
+
+    def ipamd(self, path: str, level: str) -> NodeLog:
+        """The daemon's log."""
+        return self._open("ipamd", path, level)
+
+    def plugin(self, path: str, level: str) -> NodeLog:
+        """The plugin's log, as its configuration names it: an `OpenLog`."""
+        return self._open("aws-cni", path, level)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        dirty, self._dirty = self._dirty, []
+        for file in dirty:
+            file.flush()
+
+    def close(self) -> None:
+        """Write what waits and let go of the files."""
+        for file in self._files.values():
+            file.close()
+        self._files, self._logs, self._dirty = {}, {}, []
+
+    def _open(self, who: str, path: str, level: str) -> NodeLog:
+        known = self._logs.get((who, path, level))
+        if known is None:
+            known = self._logs[who, path, level] = self._make(who, path, level)
+        return known
+
+    def _make(self, who: str, path: str, level: str) -> NodeLog:
+        if self._file_of("/var/log") is None:
+            return NoLog()
+        if path in STREAMS:
+            return LevelLog(self._clock, level, lambda line: self._log(f"{who} on {self._node}: {line.decode().rstrip()}"))
+        file = self._files.get(path)
+        if file is None:
+            found = self._file_of(path)
+            assert found is not None, "the node has files"
+            file = self._files[path] = LogFile(found, self._log)
+        return LevelLog(self._clock, level, partial(self._keep, file))
+
+    def _keep(self, file: LogFile, line: bytes) -> None:
+        if not file.add(line):
+            return
+        self._dirty.append(file)
+        if len(self._dirty) == 1:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
