@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from labnet.model.cloud import CloudState
 from labnet.model.cluster import EniConfig
 from labnet.model.names import eni_link, host_link
 from labnet.model.netstate import Change, Link, Rule, VethPeer
-from labnet.ports import Ec2Api, Imds
+from labnet.ports import Ec2Api, Imds, NodeLog, NoLog, PodAnnotations
 from labnet.sim.clock import LabClock, new_event_loop
 
 NODE, VPC = "t-node1", "t-vpc"
@@ -82,11 +83,11 @@ class Events:
 
 
 class Node:
-    """A node of one type in one subnet, and how to drive its daemon."""
+    """A node of one type in one subnet, and how to drive its daemon; `sweeps` = it looks for leaked ENIs."""
 
     def __init__(
         self, kind: str = "t3.small", env: Mapping[str, str] | None = None, *, dialect: Dialect = "1.23", subnet: str = "10.10.0.0/24",
-        checkpoint: Path | None = None, max_pods: int | None = None,
+        checkpoint: Path | None = None, max_pods: int | None = None, sweeps: bool = False,
     ) -> None:
         self.clock = LabClock(start_s=START_S)
         self.loop = new_event_loop(self.clock)
@@ -101,10 +102,14 @@ class Node:
         made = self.aws("RunInstances", ImageId="ami-0123456789abcdef0", InstanceType=kind, MinCount=1, MaxCount=1, SubnetId=self.subnet)
         self.instance = made["Instances"][0]["InstanceId"]
         self.settings = Settings.from_env(env or {}, dialect)
+        if not sweeps:
+            self.settings = replace(self.settings, leaked_eni_cleanup=False)
         self.api = Refusing(self.ec2.client("node1"))
         self.checkpoint, self.max_pods = checkpoint, max_pods or limits.load()[kind].max_pods
         self.imds: Imds = InProcessImds(self.ec2, self.instance)
         self.objects = Objects()
+        self.annotations: PodAnnotations | None = None
+        self.log: NodeLog = NoLog()
         self.ipamd = self.daemon()
         self.running: asyncio.Task[None] | None = None
 
@@ -112,7 +117,8 @@ class Node:
         return Ipamd(
             NodeIdentity("t", "node1", NODE, self.instance), ec2=self.api, imds=self.imds, slices=self.book,
             clock=self.clock, events=self.events, settings=self.settings, backend="nft", checkpoint_path=self.checkpoint,
-            max_pods=self.max_pods, host_links=lambda: self.kernel.links(NODE), objects=self.objects,
+            max_pods=self.max_pods, host_links=lambda: self.kernel.links(NODE), objects=self.objects, annotations=self.annotations,
+            log=self.log,
         )
 
     def _plug(self, old: CloudState, new: CloudState) -> None:

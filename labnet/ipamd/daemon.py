@@ -148,7 +148,7 @@ class Ipamd:
         def pause_s() -> float:
             self._sweeps += 1
             who = self._identity
-            return float(int(chance((who.seed, who.lab, who.name), "leak sweep", self._sweeps) * MAX_DELAY_S))
+            return float(int(chance((who.seed, who.name), "leak sweep", self._sweeps) * MAX_DELAY_S))
 
         await LeakSweep(self._cloud, self._clock, pause_s, lambda: not self._running.terminating, self._tell).run(self._known)
 

@@ -69,9 +69,15 @@ def up(scenario: Scenario, options: UpOptions, progress: Report) -> dict[str, An
         if record is not None and registry.alive(record) and record.state == "running":
             return _reconcile(scenario, paths, options, progress)
         if record is not None:
-            progress(Progress("clear", f"lab {lab} was left by a process that has ended: clearing what it left"))
+            progress(Progress("clear", f"lab {lab} was left by a process that has ended: clearing what it left{_lost_settings(record)}"))
             _take_down(paths, record)
         return _start(scenario, paths, options, progress, lock)
+
+
+def _lost_settings(record: LabRecord) -> str:
+    """The new lab has the scenario's settings again: say so."""
+    changed = " ".join(f"{name}-" if value is None else f"{name}={value}" for name, value in (record.changed_env or {}).items())
+    return f"; the settings of 'labnet set env' go with it: {changed}" if changed else ""
 
 
 def hold(status: Mapping[str, Any], options: UpOptions, progress: Report) -> None:

@@ -91,6 +91,7 @@ async def _live(
     host = LocalHost(paths, kernel)
     world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=host, serves=True)
     world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
+    world.on_env = lambda changed: registry.write(replace(registry.record, changed_env=changed))
     control = ControlServer(Verbs(world).table(), log)
     try:
         gc.disable()  # nothing made while a lab comes up is garbage soon; collecting costs a fifth of that time

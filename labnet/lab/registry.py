@@ -35,6 +35,8 @@ class LabRecord:
     namespaces: Mapping[str, int | None] | None = None
     nodes: int = 0
     pods: int = 0
+    changed_env: Mapping[str, str | None] | None = None
+    """What `labnet set env` made of the scenario's settings: variable → value, None = taken away."""
 
     @property
     def names(self) -> dict[str, int | None]:
@@ -109,6 +111,7 @@ def read(paths: LabPaths) -> LabRecord | None:
         return LabRecord(
             lab=raw["lab"], scenario=raw["scenario"], state=raw["state"], pid=raw["pid"], pid_start=raw["pidStart"],
             started_s=raw["startedAt"], namespaces=raw["namespaces"], nodes=raw.get("nodes", 0), pods=raw.get("pods", 0),
+            changed_env=raw.get("changedEnv", {}),
         )
     except KeyError as error:
         raise LabnetError(f"{paths.registry} lacks {error}", "it was written by another version of labnet") from error
@@ -183,7 +186,7 @@ def _to_json(record: LabRecord) -> dict[str, Any]:
     return {
         "apiVersion": "labnet/v1", "kind": "LabRecord", "lab": record.lab, "scenario": record.scenario, "state": record.state,
         "pid": record.pid, "pidStart": record.pid_start, "startedAt": record.started_s, "nodes": record.nodes, "pods": record.pods,
-        "namespaces": record.names,
+        "namespaces": record.names, "changedEnv": dict(record.changed_env or {}),
     }
 
 

@@ -58,7 +58,7 @@ def test_an_idle_node(world: Make, env: str, pool: list[int]) -> None:
 
 
 def test_the_calls_of_a_fresh_node_and_its_first_pod(world: Make) -> None:
-    one = world(idle())
+    one = world(idle(env="{DISABLE_LEAKED_ENI_CLEANUP: true}"))
     first = ["DescribeNetworkInterfaces", "CreateTags", "DescribeSubnets", "ModifyNetworkInterfaceAttribute", "AssignPrivateIpAddresses"]
     assert one.calls("node1") == first
     one.add_pods("web", node="node1")
@@ -136,3 +136,23 @@ def test_an_eni_that_is_not_needed_goes_with_its_rules(world: Make) -> None:
     assert [line for line in one.inside("node1", "ip", "rule").split("\n") if line[:5] in ("512:\t", "1536:", "32765")] == []
     links = [line.split(":")[1].strip() for line in one.inside("node1", "ip", "-o", "link").split("\n") if line]
     assert [link.split("@")[0] for link in links if link.startswith("eth")] == ["eth0"]
+
+
+def test_a_cordoned_node_serves_the_pods_that_it_has_and_gets_no_eni(world: Make) -> None:
+    one = world(idle("t3.small", "{DISABLE_LEAKED_ENI_CLEANUP: true}"))
+    one.add_pods("p1", "p2", "p3", node="node1")
+    one.wait(20)
+    assert one.pool("node1") == [3, 3]
+    document = one.world.kube.get("Node", "", "node1")
+    taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+    async def cordon(taints: list[dict[str, str]]) -> None:
+        node = one.world.kube.get("Node", "", "node1")
+        one.world.kube.update({**node, "spec": {**node["spec"], "taints": taints}})
+
+    one.do(cordon([*document["spec"].get("taints", ()), taint]))
+    one.delete_pods("p1", "p2", "p3")
+    one.wait(150)
+    assert one.pool("node1") == [3, 3], "nothing is detached either"
+    one.do(cordon([]))
+    one.until(lambda: one.pool("node1") == [3], 120)

@@ -36,8 +36,9 @@ def test_a_fresh_node_and_its_first_pod(node: Make) -> None:
     assert one.calls() == FIRST + SECOND, "the new ENI has its groups already"
 
 
-def test_without_subnet_discovery_no_subnet_is_looked_up(node: Make) -> None:
-    one = node(env={"ENABLE_SUBNET_DISCOVERY": "false"}).start()
+@pytest.mark.parametrize("dialect, env", [("1.23", {"ENABLE_SUBNET_DISCOVERY": "false"}), ("1.6", {})])
+def test_without_subnet_discovery_no_subnet_is_looked_up(node: Make, dialect: str, env: dict[str, str]) -> None:
+    one = node(env=env, dialect=dialect).start()
     one.add()
     one.wait(6)
     assert one.calls() == [call for call in FIRST + SECOND if call != "DescribeSubnets"]
@@ -123,7 +124,7 @@ def test_an_eni_without_a_device_index_is_deleted(node: Make) -> None:
 
 
 def test_an_eni_that_cannot_be_deleted_after_all_is_left_to_the_sweep(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     one.ec2.behaviour.fail("AttachNetworkInterface", "AttachmentLimitExceeded", times=1)
     one.ec2.behaviour.fail("DeleteNetworkInterface", "OperationNotPermitted", times=12)
     one.add()

@@ -280,6 +280,16 @@ def test_without_an_eniconfig_the_start_fails(node: Make) -> None:
     assert "CreateNetworkInterface" not in one.calls()
 
 
+def test_an_eniconfig_of_another_zone_makes_enis_that_cannot_be_attached(node: Make) -> None:
+    one = custom(node)
+    far, = one.more_subnets("10.10.120.0/24", zone="us-west-2b")
+    one.objects.config = EniConfig("far", far)
+    with pytest.raises(IpamError, match="Failed to attach any ENIs"):
+        one.do(one.ipamd.start())
+    assert one.calls()[-2:] == ["AttachNetworkInterface", "DeleteNetworkInterface"] and len(one.ec2.state.enis) == 1
+    assert any("not in the same availability zone" in text for _, text in one.events.told)
+
+
 def test_an_eniconfig_that_goes_later_stops_the_growth_alone(node: Make) -> None:
     one = custom(node).start()
     one.objects.config = None

@@ -50,19 +50,19 @@ def sweeps(one: Node) -> list[float]:
 
 
 def test_it_comes_once_an_hour_behind_a_random_pause(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     one.wait(3 * 3600 + 900)
     first, *others = sweeps(one)
     assert 0 <= first < 300 and len(others) >= 2
     gaps = [b - a for a, b in zip([first, *others], others, strict=False)]
     assert all(3600 <= gap_s < 3900 for gap_s in gaps) and len(set(gaps)) > 1
-    again = node().start()
+    again = node(sweeps=True).start()
     again.wait(3 * 3600 + 900)
     assert sweeps(again) == [first, *others], "the node's own chance, the same every time"
 
 
 def test_old_ones_go_and_only_daemons_own(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     old, young = left(one), left(one, age_s=-1000)
     others = left(one, description="made by hand"), left(one, tags={INSTANCE_TAG: ""})
     one.wait(310)
@@ -72,7 +72,7 @@ def test_old_ones_go_and_only_daemons_own(node: Make) -> None:
 
 
 def test_one_without_a_time_gets_one_and_goes_an_hour_later(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     eni = left(one, age_s=None)
     one.wait(310)
     assert one.ec2.state.enis[eni].tags[CREATED_TAG].endswith("Z")
@@ -81,7 +81,7 @@ def test_one_without_a_time_gets_one_and_goes_an_hour_later(node: Make) -> None:
 
 
 def test_an_unreadable_time_is_set_anew_and_the_eni_deleted(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     eni = left(one, age_s=None, tags={CREATED_TAG: "long ago"})
     one.wait(310)
     assert eni not in one.ec2.state.enis
@@ -90,7 +90,7 @@ def test_an_unreadable_time_is_set_anew_and_the_eni_deleted(node: Make) -> None:
 
 @pytest.mark.parametrize("cluster, kept", [("", False), ("theirs", True), ("mine", False)])
 def test_with_a_cluster_name_other_clusters_are_left_alone(node: Make, cluster: str, kept: bool) -> None:
-    one = node("t3.small", {"CLUSTER_NAME": "mine"} if cluster else {}).start()
+    one = node("t3.small", {"CLUSTER_NAME": "mine"} if cluster else {}, sweeps=True).start()
     eni = left(one, tags={CLUSTER_TAG: cluster})
     one.wait(310)
     assert (eni in one.ec2.state.enis) is kept
@@ -100,14 +100,14 @@ def test_with_a_cluster_name_other_clusters_are_left_alone(node: Make, cluster: 
     {"DISABLE_LEAKED_ENI_CLEANUP": "true"}, {"DISABLE_NETWORK_RESOURCE_PROVISIONING": "true"}, {"ENABLE_IMDS_ONLY_MODE": "true"},
 ])
 def test_it_can_be_turned_off(node: Make, env: dict[str, str]) -> None:
-    one = node("t3.small", env).start()
+    one = node("t3.small", env, sweeps=True).start()
     eni = left(one)
     one.wait(8000)
     assert eni in one.ec2.state.enis
 
 
 def test_it_ends_with_the_daemon(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     one.do(one.ipamd.stop())
     eni = left(one)
     one.wait(8000)
@@ -115,7 +115,7 @@ def test_it_ends_with_the_daemon(node: Make) -> None:
 
 
 def test_one_that_ec2_keeps_does_not_keep_the_others(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     first, second = left(one), left(one)
     one.ec2.behaviour.fail("DeleteNetworkInterface", "OperationNotPermitted", times=12)
     one.wait(900)
@@ -129,7 +129,7 @@ def test_one_that_ec2_keeps_does_not_keep_the_others(node: Make) -> None:
 
 
 def test_many_come_in_pages(node: Make) -> None:
-    one = node().start()
+    one = node(sweeps=True).start()
     asked: list[Any] = []
     real = one.api.call
 
@@ -148,7 +148,7 @@ def test_many_come_in_pages(node: Make) -> None:
 
 def test_a_neighbours_eni_on_its_way_is_deleted(node: Make) -> None:
     """Trap 29: what takes more than five minutes from its creation to its attachment is a leaked one to every other node."""
-    one = node().start()
+    one = node(sweeps=True).start()
     other = left(one, description="aws-K8S-i-of-another-node", age_s=0)
     one.wait(310)
     assert other in one.ec2.state.enis, "not yet"

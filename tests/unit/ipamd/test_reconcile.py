@@ -11,6 +11,7 @@ import pytest
 from builders_ipamd import NODE, Node
 
 from labnet.errors import UnknownAttachment
+from labnet.ipamd.metadata import MACS
 from labnet.model.netstate import Rule
 
 Make = Callable[..., Node]
@@ -89,6 +90,24 @@ def test_nothing_is_compared_within_a_minute_of_the_last_change(node: Make) -> N
     assert one.pool == (1, 2)
     one.until(lambda: "PoolReconciled" in one.events.reasons(), 10)
     one.until(lambda: one.pool == (1, 2), 40)
+
+
+def test_metadata_that_lists_nothing_takes_nothing_away(node: Make) -> None:
+    one = node()
+    real, blank = one.imds, [False]
+
+    class Blank:
+        async def get(self, path: str) -> str:
+            return "" if blank[0] and path == MACS else await real.get(path)
+
+    one.imds = Blank()
+    one.ipamd = one.daemon()
+    one.start()
+    one.pods(2)
+    one.wait(20)
+    blank[0] = True
+    one.until(lambda: ("PoolStepFailed", "the metadata service lists no ENI at all") in one.events.told)
+    assert one.pool == (2, 6) and one.ipamd.state()["assigned"] == 2
 
 
 # ---- ENIs that vanish -----------------------------------------------------------------------------------------------------
@@ -213,7 +232,7 @@ CHANGES = {
     ({"ENABLE_IMDS_ONLY_MODE": "true", "ENABLE_SUBNET_DISCOVERY": "false"}, set()),
 ])
 def test_without_provisioning_the_metadata_is_all_there_is(node: Make, env: dict[str, str], read: set[str]) -> None:
-    one = node("t3.small", env)
+    one = node("t3.small", env, sweeps=True)
     first = one.ec2.state.enis_of(one.instance)[0].id
     one.aws("AssignPrivateIpAddresses", NetworkInterfaceId=first, SecondaryPrivateIpAddressCount=2)
     one.start()
