@@ -8,7 +8,7 @@ PROGRAMS := iptables nft ip ping sysctl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
 
-.PHONY: help up down test lint unit bench conformance install system venv dev lock clean
+.PHONY: help up down test golden lint unit bench conformance install system venv dev lock clean
 
 help:                ## what there is to make
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,12 +34,18 @@ test: dev            ## lint, types, layers and the whole test suite (root: real
 unit: dev            ## what needs no root
 	$(VENV)/bin/python -m pytest -m 'not kernel'
 
+golden: dev          ## write the kernel states below tests/golden anew; review the difference
+	$(SUDO) $(VENV)/bin/python -m pytest tests/kernel/netfilter/test_node_state_golden.py --refresh-golden
+
 lint: dev            ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check labnet tests tools scenarios
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-bench: dev           ## times and ratios, beside what the kernel alone costs
+bench: dev           ## times and ratios, beside what the kernel alone costs and beside other CNI plugins
+	@[ -x /usr/lib/cni/bridge ] || { echo "installing containernetworking-plugins, to compare with"; $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq containernetworking-plugins >/dev/null; } || \
+	  echo "containernetworking-plugins could not be installed: labnet's CNI is measured alone"
 	$(SUDO) $(VENV)/bin/python tools/bench.py
 
 conformance: dev     ## the EC2 probe against labnet and against moto; refreshes the README's table

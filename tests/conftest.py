@@ -28,6 +28,10 @@ def _can_unshare() -> bool:
     return answer[0]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--refresh-golden", action="store_true", help="write the files below tests/golden anew instead of comparing")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not any(item.get_closest_marker("kernel") for item in items) or (os.geteuid() == 0 and _can_unshare()):
         return

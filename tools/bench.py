@@ -40,6 +40,7 @@ def main() -> int:
             rows += cold_up(environ)
             rows += many_pods(environ, options.pods, options.nodes)
             rows += cni_carriers(environ)
+            rows += cni_beside_bridge()
             rows += ec2_api()
         finally:
             subprocess.run([str(LABNET), "down", "--all"], env=environ, check=False, capture_output=True)
@@ -134,6 +135,15 @@ pods: [%s]
         name = "in process" if carrier == "auto" else "through the executable"
         rows.append(row(f"a pod, CNI {name}", (many - few) / pods * 1e3, "ms"))
     return rows
+
+
+def cni_beside_bridge() -> list[dict[str, Any]]:
+    """ADD and DEL through the executable beside Debian's bridge + host-local; rows of tools/bench_cni.py."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "bench_cni.py"), "--json"], stdout=subprocess.PIPE, text=True, timeout=900, check=True,
+    )  # its standard error is ours: it says there when the other plugin is missing
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
 
 
 def ec2_api() -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ LABNET = Path(sys.executable).parent / "labnet"
 LAB, NODE = "benchadd", "node1"
 WARM_UP = 3
 GOAL_TIMES = 0.8
+SETTLED_S, LOOK_S, LOOKS = 20.0, 0.1, 5
 SCENARIO = f"""
 apiVersion: labnet/v1
 kind: Lab
@@ -97,6 +98,7 @@ def measure(pods: int) -> list[dict[str, Any]]:
         environ = {**os.environ, "LABNET_RUN_DIR": run_dir, "NO_COLOR": "1"}
         _labnet(environ, "up", "-", stdin=SCENARIO % (2 * (pods + WARM_UP)))
         try:
+            _settled(int(json.loads(Path(run_dir, LAB, "lab.json").read_text())["pid"]))
             with _home() as home:
                 return _in_turns(Path(run_dir, LAB, "nodes", NODE), pods, run_dir if beside else None, home)
         finally:
@@ -188,6 +190,19 @@ def environment(verb: str, netns: str, attempt: str = "a") -> dict[str, str]:
         "CNI_COMMAND": verb, "CNI_CONTAINERID": f"{netns}{attempt}", "CNI_NETNS": f"{namespaces.NETNS_DIR}/{netns}", "CNI_IFNAME": "eth0",
         "CNI_PATH": str(CNI_BIN), "CNI_ARGS": pod, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     }
+
+
+def _settled(pid: int) -> None:
+    """Wait until the lab has loaded what it loads behind its start: until it takes no processor time for a while."""
+    before, still = -1, 0
+    for _ in range(int(SETTLED_S / LOOK_S)):
+        now = sum(int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        still = still + 1 if now == before else 0
+        if still == LOOKS:
+            return
+        before = now
+        time.sleep(LOOK_S)
+    print(f"the lab is busy still after {SETTLED_S:g} s", file=sys.stderr)
 
 
 @contextmanager

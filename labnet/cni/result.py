@@ -4,7 +4,7 @@
 
     0.1.0 0.2.0           ip4, ip6 {ip, gateway, routes}, dns
     0.3.0 0.3.1 0.4.0     interfaces, ips [{version "4" or "6", …}], routes, dns
-    1.0.0                 ips without version
+    1.0.0                 ips without version; no dns when it is empty, keys in the order of the alphabet (as the CNI library prints)
     1.1.0                 + mtu, socketPath, pciID of interfaces; mtu, advmss, priority, table, scope of routes
 
 Source: docs/sources.md#cni-contract
@@ -97,7 +97,9 @@ class Result:
             out |= _unless_empty(ips=[_ip(item, version in VERSIONED_IPS) for item in self.ips])
             out |= _unless_empty(routes=[_route(item, newest) for item in self.routes])
         out["dns"] = _dns(self.dns)
-        return out
+        if version in FLAT | VERSIONED_IPS:
+            return out
+        return {key: _sorted(out[key]) for key in sorted(out) if out[key] or key != "dns"}
 
     def render(self, version: str) -> bytes:
         """As a plugin prints it: JSON, four spaces deep, no newline at the end. Errors: as `document`."""
@@ -196,6 +198,13 @@ _ROUTE_EXTRA = ("mtu", "advmss", "priority", "table", "scope")
 
 def _unless_empty(**parts: Any) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
+
+
+def _sorted(value: Any) -> Any:
+    """The same with the keys of every object in order."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _interface(item: ResultInterface, newest: bool) -> dict[str, Any]:

@@ -92,8 +92,8 @@ class PluginCalls:
         return IpAllocation(assignment.address, entry.device_index, entry.table)
 
     def _figures(self) -> str:
-        stats = self._datastore.stats(self._clock.now_s())
-        return f"total {stats.total}, assigned {stats.assigned}, cooling {stats.cooling}"
+        total, assigned = self._datastore.counts()
+        return f"total {total}, assigned {assigned}"
 
     # ---- annotation -------------------------------------------------------------------------------------------------------
 

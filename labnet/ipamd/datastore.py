@@ -179,6 +179,10 @@ class Datastore:
                 return entry
         return None
 
+    def counts(self) -> tuple[int, int]:
+        """How many addresses pods could have, and how many they have; quicker than `stats`."""
+        return sum(len(self._of(entry)) for entry in self._enis.values()), len(self._by_key)
+
     def free_addresses(self, now_s: float) -> tuple[str, ...]:
         """What could be given away now, in the order in which it would be."""
         usable = (entry for entry in self.enis() if not entry.excluded)

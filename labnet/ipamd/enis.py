@@ -27,7 +27,9 @@ class EniSetup:
         self._netns, self._settings, self._slices, self._clock, self._host_links = netns, settings, slices, clock, host_links
 
     async def attached(self, eni: AttachedEni) -> None:
-        """Set an ENI up. Errors: IpamError when its link does not come; KernelError."""
+        """Set an ENI up. Errors: IpamError for the first one, which is the node's own, or when its link does not come; KernelError."""
+        if eni.device_index == 0:
+            raise IpamError("setupENINetwork should never be called on the primary ENI")
         await self._wait_for_link(eni_link(eni.device_index), eni.mac)
         wiring = EniWiring(eni.id, eni.device_index, eni.primary_ip, eni.subnet_cidr, self._settings.eni_mtu_bytes)
         self._wire(wiring)

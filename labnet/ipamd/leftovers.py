@@ -24,10 +24,12 @@ _CONNMARK_RULES = ('--comment "AWS, outbound connections"', '--comment "AWS, CON
 _MANGLE_RULES = ('--comment "AWS, primary ENI"',)
 
 
-def standing_node(seen: Iterable[KernelObject], plan: Slice, settings: Settings, backend: Backend) -> tuple[KernelObject, ...]:
-    """What of `seen` the daemon answers for: what its plan names, in whatever state, and leftovers of another plan."""
-    planned = index(plan.objects)
-    return tuple(item for item in seen if canonical(item).key in planned or _is_leftover(item, settings, backend))
+def standing_node(
+    seen: Iterable[KernelObject], claimed: Slice | None, plan: Slice, settings: Settings, backend: Backend
+) -> tuple[KernelObject, ...]:
+    """What of `seen` the daemon answers for: what it `claimed` until now, what its plan names, and leftovers of others."""
+    known = index((*(claimed.objects if claimed is not None else ()), *plan.objects))
+    return tuple(item for item in seen if canonical(item).key in known or _is_leftover(item, settings, backend))
 
 
 def standing_eni(seen: Iterable[KernelObject], plan: Slice, wiring: EniWiring) -> tuple[KernelObject, ...]:

@@ -28,8 +28,9 @@ class NodeSetup:
         Errors: IpamError where the daemon would end; KernelError, now or when awaited: the next call tries anew.
         """
         plan = plan_node(self._settings, self._backend, primary, vpc_cidrs)
-        if not starting and self._slices.claimed(self._netns, NODE_SLICE) == plan:
+        claimed = self._slices.claimed(self._netns, NODE_SLICE)
+        if not starting and claimed == plan:
             return None
-        standing = standing_node(self._slices.observe(self._netns), plan, self._settings, self._backend)
+        standing = standing_node(self._slices.observe(self._netns), claimed, plan, self._settings, self._backend)
         self._slices.assume(self._netns, Slice(NODE_SLICE, standing))
         return self._slices.set_soon([(self._netns, plan)])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from labnet.errors import BadCheckpoint
 from labnet.ipamd.datastore import Assignment, AttachmentKey, Datastore
+from labnet.ipamd.routes import rule_destinations
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Rule, Slice
 from labnet.model.values import frozen
@@ -89,7 +90,7 @@ class PodRules:
         if not seen:
             return False
         table = seen[-1].table
-        destinations: Sequence[str | None] = (None,) if blocks is None else blocks
+        destinations = (None,) if blocks is None else rule_destinations(blocks)
         wanted = tuple(Rule(FROM_POD_PRIORITY, table, src=pod, dst=dst) for dst in destinations)
         if sorted(map(repr, seen)) == sorted(map(repr, wanted)):
             return False

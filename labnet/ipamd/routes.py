@@ -59,6 +59,16 @@ def table_of(device_index: int) -> int:
     return TABLE_MAIN if device_index == 0 else device_index + 1
 
 
+def rule_destinations(cidrs: Sequence[str]) -> tuple[str | None, ...]:
+    """The destinations of policy rules that are alike but for them, None for all.
+
+    0.0.0.0/0 names no destination. Behind another one the kernel takes such a rule for the one that is there, since it compares only
+    what the new one names (rule_exists in net/core/fib_rules.c), and the VPC CNI passes over what exists.
+    """
+    kept = [cidr for place, cidr in enumerate(dict.fromkeys(cidrs)) if cidr != ANYWHERE or place == 0]
+    return tuple(None if cidr == ANYWHERE else cidr for cidr in kept)
+
+
 def eni_slice(eni_id: str) -> str:
     """The name of an ENI's slice."""
     return f"{NODE_SLICE}:{eni_id}"
@@ -67,11 +77,9 @@ def eni_slice(eni_id: str) -> str:
 def plan_node(settings: Settings, backend: Backend, primary: str, vpc_cidrs: Sequence[str]) -> Slice:
     """What every node has, whatever its ENIs: `primary` is eth0's own address, `vpc_cidrs` in the metadata's order.
 
-    Errors: IpamError where the daemon would end: nothing is exempt from the mark, or iptables takes no such rule.
+    Errors: IpamError where the daemon would end, because iptables takes no such rule.
     """
     plan = _Plan(settings, backend, primary, tuple(dict.fromkeys(vpc_cidrs)))
-    if plan.snat and not plan.old and not (*vpc_cidrs, *settings.exclude_snat_cidrs):
-        raise IpamError("the VPC has no IPv4 block and none is excluded from SNAT: no traffic would be exempt from the mark")
     if plan.snat and plan.old and backend == "nft" and ANYWHERE in settings.exclude_snat_cidrs:
         raise IpamError(
             f"iptables with the nf_tables back end refuses a rule with ! -d {ANYWHERE}",
@@ -151,8 +159,7 @@ class _Plan:
             yield Rule(MARK_PRIORITY, fwmark=self.settings.connmark, fwmask=self.settings.connmark)
         if not self.old:
             yield Sysctl("net/ipv4/tcp_early_demux", "1" if self.settings.early_demux else "0", optional=True)
-            for cidr in self.settings.external_service_cidrs:
-                yield Rule(SERVICE_PRIORITY, dst=None if cidr == ANYWHERE else cidr)
+            yield from (Rule(SERVICE_PRIORITY, dst=dst) for dst in rule_destinations(self.settings.external_service_cidrs))
 
     # ---- nat --------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 Order of the result: what goes, dependents first; then what comes or changes, foundations first. So a revoke takes the
 nftables sets away before route and neighbour, and a grant puts route and neighbour there before the sets.
+Where chains or rules of iptables go, all of iptables comes first, together.
 
 What is no change:
 - what the kernel makes itself (`derived`), and the far end of a veth (`made_by` "peer"): the near end makes and takes it;
@@ -12,7 +13,7 @@ What disappears together with a removed link is listed all the same, before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 
@@ -183,7 +184,17 @@ def _ordered(
             come.append(change)
     gone.sort(key=rank, reverse=True)
     come.sort(key=lambda change: rank(change.object))
-    return (*(Change("remove", item) for item in gone), *come)
+    return (*(Change("remove", item) for item in gone), *come) if not any(map(_in_iptables, gone)) else _iptables_first(gone, come)
+
+
+def _iptables_first(gone: Iterable[KernelObject], come: Sequence[Change]) -> tuple[Change, ...]:
+    """All of iptables in one go: a chain can only go together with the rules that jump to it, and those may be in a chain that changes."""
+    changes = [*(Change("remove", item) for item in gone), *come]
+    return tuple(sorted(changes, key=lambda change: not _in_iptables(change.object)))
+
+
+def _in_iptables(item: KernelObject) -> bool:
+    return isinstance(item, IptChain | IptRule)
 
 
 def _lost(gone: Iterable[KernelObject], there: Mapping[Key, KernelObject], kept: Mapping[Key, Change]) -> set[Key]:

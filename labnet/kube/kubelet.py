@@ -1,9 +1,10 @@
 """One node's kubelet: its pods become namespaces with an address, run, and go again.
 
 A pod's way: its namespace is made (all that wait in one call), the runtime attaches it, its containers start, its status
-says Running. A failed attach is detached and tried again with a new sandbox id after a back-off. On deletion: containers
-stop, detach, the namespace goes (all that end together in one call), then the object. A pod on the host's network shares
-the node's namespace and needs no CNI. Until `network_ready` the node is not Ready and other pods wait.
+says Running. A failed attach is detached and tried again with a new sandbox id after a back-off; a sandbox whose detach failed
+too is detached again before the next attempt and before the pod goes, so that no address stays behind. On deletion:
+containers stop, detach, the namespace goes (all that end together in one call), then the object. A pod on the host's network
+shares the node's namespace and needs no CNI. Until `network_ready` the node is not Ready and other pods wait.
 Source: docs/sources.md#kubelet
 """
 
@@ -53,7 +54,7 @@ class KubeletSettings:
 
 @dataclass(slots=True)
 class _Sandbox:
-    """A pod on its way: `waiting` while it backs off, `ending` once it is deleted."""
+    """A pod on its way: `waiting` while it backs off, `ending` once it is deleted; `undone` are ids whose detach failed."""
 
     pod: PodView
     netns: str
@@ -63,6 +64,7 @@ class _Sandbox:
     started: bool = False
     waiting: bool = False
     ending: bool = False
+    undone: list[str] = field(default_factory=list)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -157,6 +159,7 @@ class Kubelet:
                 if box.ending:
                     return
                 await self._back_off(box)
+                await self._detach_undone(box)
                 box.attempt += 1
         while not box.ending:
             try:
@@ -174,7 +177,7 @@ class Kubelet:
         box.id = names.digest("sandbox", box.pod.uid, box.attempt).hex()
         if not self._kernel.exists(box.netns):
             self._kernel.create_netns([box.netns])
-        result = await self._runtime.add(self._attachment(box))
+        result = await self._runtime.add(self._attachment(box, box.id))
         if not result.ips:
             raise CniError(999, "the network gave no address")
         box.attached = True
@@ -184,18 +187,25 @@ class Kubelet:
         """A failed ADD is followed by DEL, so that nothing of it stays."""
         said = f'rpc error: code = Unknown desc = failed to setup network for sandbox "{box.id}": {error}'
         self._tell(box, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {said}")
-        try:
-            await self._runtime.delete(self._attachment(box))
-        except (LabnetError, OSError) as second:
-            self._tell(box, "FailedKillPod", _not_killed(box, second))
+        box.undone.append(box.id)
+        await self._detach_undone(box)
 
-    def _attachment(self, box: _Sandbox) -> Attachment:
+    async def _detach_undone(self, box: _Sandbox) -> None:
+        """DEL for every sandbox that failed and has had none that worked."""
+        for sandbox in tuple(box.undone):
+            try:
+                await self._runtime.delete(self._attachment(box, sandbox))
+                box.undone.remove(sandbox)
+            except (LabnetError, OSError) as error:
+                self._tell(box, "FailedKillPod", _not_killed(box, sandbox, error))
+
+    def _attachment(self, box: _Sandbox, sandbox: str) -> Attachment:
         pod = box.pod
         args = (
             f"IgnoreUnknown=1;K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name};"
-            f"K8S_POD_INFRA_CONTAINER_ID={box.id};K8S_POD_UID={pod.uid}"
+            f"K8S_POD_INFRA_CONTAINER_ID={sandbox};K8S_POD_UID={pod.uid}"
         )
-        return Attachment(box.id, f"{self._settings.netns_dir}/{box.netns}", args=args, netns=NetnsGrant(box.netns))
+        return Attachment(sandbox, f"{self._settings.netns_dir}/{box.netns}", args=args, netns=NetnsGrant(box.netns))
 
     async def _back_off(self, box: _Sandbox) -> None:
         box.waiting = True
@@ -219,13 +229,13 @@ class Kubelet:
             await asyncio.wait({starting})
         if box.started:
             self._on_gone(box.pod)
-        while box.attached:
-            try:
-                await self._runtime.delete(self._attachment(box))
-                box.attached = False
-            except (LabnetError, OSError) as error:
-                self._tell(box, "FailedKillPod", _not_killed(box, error))
-                await self._clock.sleep(self._settings.back_off_s)
+        if box.attached:
+            box.undone.append(box.id)
+            box.attached = False
+        await self._detach_undone(box)
+        while box.undone:
+            await self._clock.sleep(self._settings.back_off_s)
+            await self._detach_undone(box)
         self._ended.append(box)
         await asyncio.sleep(0)  # whoever ends in this round goes in one call
         ended, self._ended = self._ended, []
@@ -294,8 +304,8 @@ def _address(result: Result) -> str:
     return result.ips[0].address.partition("/")[0]
 
 
-def _not_killed(box: _Sandbox, error: Exception) -> str:
+def _not_killed(box: _Sandbox, sandbox: str, error: Exception) -> str:
     return (
         f'error killing pod: failed to "KillPodSandbox" for "{box.pod.uid}" with KillPodSandboxError: '
-        f'"rpc error: code = Unknown desc = failed to destroy network for sandbox \\"{box.id}\\": {error}"'
+        f'"rpc error: code = Unknown desc = failed to destroy network for sandbox \\"{sandbox}\\": {error}"'
     )

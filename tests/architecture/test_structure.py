@@ -18,11 +18,11 @@ LONGER_FILES: dict[str, int] = {}
 """Files over the limit, with the reason in their head and the size they may not pass: this list only gets shorter."""
 
 PURE = (
-    "errors.py", "ports.py", "model/*.py", "kernel/diff.py", "kernel/iptables_text.py", "ec2/rules/*.py", "ec2/cloud.py",
-    "ec2/forms.py", "ec2/xml_text.py",
+    "errors.py", "ports.py", "model/*.py", "kernel/diff.py", "kernel/ruleorder.py", "kernel/iptables_text.py", "ec2/rules/*.py",
+    "ec2/cloud.py", "ec2/forms.py", "ec2/xml_text.py",
     "ec2/throttle.py", "ec2/latency.py", "ec2/faults.py", "ec2/moments.py", "ec2/patterns.py", "ec2/ledger.py", "ec2/subnet_report.py",
-    "ipamd/datastore.py", "ipamd/policy.py", "ipamd/routes.py", "ipamd/rpc.py", "ipamd/settings.py", "ipamd/subnets.py", "cni/spec.py",
-    "cni/vpc/plan.py",
+    "ipamd/datastore.py", "ipamd/policy.py", "ipamd/routes.py", "ipamd/leftovers.py", "ipamd/rpc.py", "ipamd/settings.py", "ipamd/subnets.py",
+    "cni/spec.py", "cni/vpc/plan.py",
     "fabric/plan.py", "fabric/nodeos.py", "kube/placement.py", "trace/predict.py", "trace/correlate.py", "trace/taps.py",
     "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "lab/targets.py", "lab/paths.py", "lab/status.py",
     "lab/pod_networking.py", "kube/node_objects.py",

@@ -27,6 +27,7 @@ MIN_MTU_BYTES = 576
 PREFIX_CHARS = 4
 OLD_LOG = "/var/log/aws-routed-eni/plugin.log"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+LOG_KEYS = ("pluginLogFile", "pluginLogLevel")
 VALID = "cni.dev/valid-attachments"
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 
@@ -53,41 +54,38 @@ def _pod_mtu(env: Mapping[str, str]) -> str:
 
 @frozen
 class VpcNetConf:
-    """What the plugin takes from its entry: the prefix of the node's end, the MTU of both ends, and where its log is.
-
-    `log_file` is a path of the node's view, or `stderr`, which nothing means too; a level that is none counts as debug.
-    """
+    """What the plugin takes from its entry: the prefix of the node's end and the MTU of both ends."""
 
     veth_prefix: str = DEFAULT_PREFIX
     mtu_bytes: int = DEFAULT_MTU_BYTES
-    log_file: str = ""
-    log_level: str = ""
 
 
 def parse_netconf(config: NetConf) -> VpcNetConf:
     """Read the plugin's own keys. An MTU that is no number from 576 to 9001 counts as 9001, as there. Errors: CniError 999."""
     prefix = config.document.get("vethPrefix") or DEFAULT_PREFIX
     mtu = config.document.get("mtu") or str(DEFAULT_MTU_BYTES)
-    log_file, log_level = config.document.get("pluginLogFile") or "", config.document.get("pluginLogLevel") or ""
-    for key, value in (("vethPrefix", prefix), ("mtu", mtu), ("pluginLogFile", log_file), ("pluginLogLevel", log_level)):
+    others = ((key, config.document.get(key) or "") for key in LOG_KEYS)
+    for key, value in (("vethPrefix", prefix), ("mtu", mtu), *others):
         if not isinstance(value, str):
             raise CniError(spec.INTERNAL, f"{key} is not a string")
     if len(prefix) > PREFIX_CHARS:
         raise CniError(spec.INTERNAL, "conf.VethPrefix can be at most 4 characters long")
     number = int(mtu) if _DECIMAL.fullmatch(mtu) else DEFAULT_MTU_BYTES
-    fits = MIN_MTU_BYTES <= number <= DEFAULT_MTU_BYTES
-    return VpcNetConf(prefix, number if fits else DEFAULT_MTU_BYTES, log_file, log_level)
+    return VpcNetConf(prefix, number if MIN_MTU_BYTES <= number <= DEFAULT_MTU_BYTES else DEFAULT_MTU_BYTES)
 
 
-def plugin_log(netconf: VpcNetConf, dialect: Dialect) -> tuple[str, str]:
-    """Path and level of the plugin's log; release 1.6 had them fixed."""
-    return (OLD_LOG, "debug") if dialect == "1.6" else (netconf.log_file, netconf.log_level)
+def plugin_log(config: NetConf, dialect: Dialect) -> tuple[str, str]:
+    """Where the plugin's log is, a path of the node's view or `stderr` (nothing means it too), and its level; fixed in release 1.6."""
+    if dialect == "1.6":
+        return OLD_LOG, "debug"
+    path, level = (config.document.get(key) for key in LOG_KEYS)
+    return path if isinstance(path, str) else "", level if isinstance(level, str) else ""
 
 
-def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]]:
-    """(container id, interface name) of what GC must leave alone. Errors: CniError 7: no list would mean that nothing is valid."""
+def valid_attachments(config: NetConf) -> frozenset[tuple[str, str]] | None:
+    """(container id, interface name) of what GC must leave alone; None without a list, which says nothing. Errors: CniError 7."""
     if VALID not in config.document:
-        raise CniError(spec.BAD_CONFIG, f"gc cmd: {VALID} is missing")
+        return None
     try:
         return frozenset((str(item["containerID"]), str(item["ifname"])) for item in config.document[VALID] or ())
     except (TypeError, KeyError) as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from labnet.cni.result import Result
 from labnet.cni.spec import Call
-from labnet.cni.vpc.conflist import parse_netconf, plugin_log
+from labnet.cni.vpc.conflist import plugin_log
 from labnet.cni.vpc.plugin import Ipamd, VpcPlugin, VpcPluginSettings
 from labnet.errors import CniError
-from labnet.ports import Kernel, NodeLog, NoLog, OpenLog, Slices
+from labnet.ports import Kernel, NodeLog, OpenLog, Slices
 
 
 class LoggedPlugin(VpcPlugin):
@@ -50,11 +50,7 @@ class LoggedPlugin(VpcPlugin):
             raise
 
     def _log(self, call: Call) -> NodeLog:
-        try:
-            netconf = parse_netconf(call.config)
-        except CniError:
-            return NoLog()  # the call fails for the same reason, and says so
-        return self._open_log(*plugin_log(netconf, self._dialect))
+        return self._open_log(*plugin_log(call.config, self._dialect))
 
 
 def _about(call: Call) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from labnet.ipamd.routes import rule_destinations
 from labnet.model import names
 from labnet.model.netstate import TABLE_MAIN, Addr, Link, LinkUp, Neigh, Route, Rule, Slice, Sysctl, VethPeer
 from labnet.model.values import frozen
@@ -30,8 +31,6 @@ FROM_POD_PRIORITY = 1536
 TXQLEN = 0
 HOST_SYSCTLS = (("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0"))
 """Of net.ipv6.conf.<node's end>, written before it comes up where the kernel has IPv6; the 1 is what the VPC CNI writes."""
-ANYWHERE = "0.0.0.0/0"
-"""As a rule's destination it is none: the kernel does not keep a prefix without bits."""
 
 
 @frozen
@@ -68,7 +67,7 @@ def macs(seed: int, lab: str, namespace: str, pod: str) -> tuple[str, str]:
 
 def to_cidrs(dialect: Dialect, external_snat: bool, cidrs: tuple[str, ...]) -> tuple[str, ...] | None:
     """The blocks for which a pod of a secondary ENI needs a rule of its own: `cidrs` are the VPC's, then those excluded from SNAT."""
-    return tuple(dict.fromkeys(cidrs)) if dialect == "1.6" and not external_snat else None
+    return cidrs if dialect == "1.6" and not external_snat else None
 
 
 def _in_pod(wiring: Wiring) -> tuple[Link | LinkUp | Addr | Route | Neigh, ...]:
@@ -101,4 +100,4 @@ def _from_pod(pod: str, wiring: Wiring) -> tuple[Rule, ...]:
         return ()
     if wiring.to_cidrs is None:
         return (Rule(FROM_POD_PRIORITY, wiring.table, src=pod),)
-    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=None if cidr == ANYWHERE else cidr) for cidr in wiring.to_cidrs)
+    return tuple(Rule(FROM_POD_PRIORITY, wiring.table, src=pod, dst=dst) for dst in rule_destinations(wiring.to_cidrs))

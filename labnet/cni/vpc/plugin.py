@@ -9,7 +9,8 @@ Calls for one attachment take turns, so that a DEL which overtakes its ADD leave
 CHECK, GC and STATUS are our addition: the real plugin answers all three with success and does nothing. CHECK compares
 `prevResult` with what the lab attached, then the pod's and the node's kernel state with the plan, and names the first
 difference (number 999), or answers number 3 for a container that is not attached. GC detaches what ``cni.dev/valid-attachments``
-does not list. STATUS answers number 50 while ipamd is down.
+does not list, if there is such a list. STATUS answers number 50 while ipamd is down. The list of a node has version 0.4.0, so
+that only a runtime with a list of its own asks for GC and STATUS.
 Source: docs/sources.md#vpc-cni-plugin
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -98,9 +99,9 @@ class VpcPlugin:
         """Node's end → the attachment that made it last."""
         self._turns: dict[str, _Turn] = {}
 
-    def holds(self, netns: str) -> bool:
-        """Is a pod attached in that namespace?"""
-        return netns in self._pod_netns.values()
+    def occupied(self) -> Collection[str]:
+        """The namespaces in which pods are attached."""
+        return self._pod_netns.values()
 
     def links(self) -> tuple[str, ...]:
         """The node's ends of the pods that are attached."""
@@ -170,10 +171,13 @@ class VpcPlugin:
             raise CniError(spec.INTERNAL, f"check cmd: {difference}")
 
     async def gc(self, call: Call) -> None:
-        """Detach every attachment of the network that the configuration does not list. Errors: CniError 7 without a list, 999
-        naming what stayed; the others are detached all the same.
+        """Detach every attachment of the network that the configuration does not list as valid; without a list nothing.
+
+        Errors: CniError 7 (no list at all), 999 naming what stayed; the others are detached all the same.
         """
         network, valid = call.config.name, valid_attachments(call.config)
+        if valid is None:
+            return
         failed: list[str] = []
         try:
             held = await self._ipamd.attachments(network)

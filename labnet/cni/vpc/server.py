@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -34,8 +35,8 @@ ADOPTED = "net:["
 class NodePlugin(Plugin, Protocol):
     """A plugin that knows in which namespaces its pods live."""
 
-    def holds(self, netns: str) -> bool:
-        """Is a pod attached in that namespace?"""
+    def occupied(self) -> Collection[str]:
+        """The namespaces in which pods are attached."""
 
 
 class CniServer:
@@ -47,6 +48,7 @@ class CniServer:
         self._accepting: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._adopted: set[str] = set()
+        self._in_use: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Listen; a socket that an earlier process left is replaced. Errors: UsageError (path too long), OSError."""
@@ -92,11 +94,13 @@ class CniServer:
 
     async def _serve(self, connection: socket.socket) -> None:
         descriptors: list[int] = []
+        netns: NetnsGrant | None = None
         connection.setblocking(False)
         try:
             async with asyncio.timeout(self._read_s):
                 environ, stdin = await _receive(connection, descriptors)
-            outcome = await skel.run(environ, stdin, self._plugin, netns=self._grant(descriptors))
+            netns = self._grant(descriptors)
+            outcome = await skel.run(environ, stdin, self._plugin, netns=netns)
             async with asyncio.timeout(self._read_s):
                 await asyncio.get_running_loop().sock_sendall(connection, render_reply(outcome))
         except (ValueError, OSError, TimeoutError):
@@ -105,7 +109,7 @@ class CniServer:
             for descriptor in descriptors:
                 os.close(descriptor)
             connection.close()
-            self._release()
+            self._release(netns)
 
     def _grant(self, descriptors: list[int]) -> NetnsGrant | None:
         """What the caller's descriptor opens; None when it is no network namespace."""
@@ -115,14 +119,19 @@ class CniServer:
             netns = self._kernel.adopt(descriptors[0])
             if netns.startswith(ADOPTED):
                 self._adopted.add(netns)
+            self._in_use[netns] += 1
             return NetnsGrant(netns, own=netns == self._node_netns)
         return None
 
-    def _release(self) -> None:
-        """Let go of adopted namespaces without a pod; while another call is in flight, it does that."""
-        if len(self._calls) > 1:
+    def _release(self, used: NetnsGrant | None) -> None:
+        """A call has ended: let go of adopted namespaces in which there is no pod and that no other call is for."""
+        if used is not None:
+            self._in_use[used.netns] -= 1
+            if not self._in_use[used.netns]:
+                del self._in_use[used.netns]
+        if not self._adopted:
             return
-        free = {netns for netns in self._adopted if not self._plugin.holds(netns)}
+        free = self._adopted.difference(self._plugin.occupied(), self._in_use)
         self._adopted -= free
         if free:
             with suppress(KernelError):

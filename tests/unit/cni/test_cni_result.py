@@ -57,6 +57,16 @@ def test_1_0_0_has_no_ip_version_and_no_mtu_which_1_1_0_has():
     assert new["routes"][0]["mtu"] == 1400
 
 
+def test_from_1_0_0_on_an_empty_dns_is_left_out_and_keys_are_sorted():
+    assert "dns" not in POD_B.document("1.0.0")
+    new = json.loads(WHOLE.render("1.1.0"))
+    assert list(new) == ["cniVersion", "dns", "interfaces", "ips", "routes"]
+    assert list(new["interfaces"][1]) == ["mac", "mtu", "name", "sandbox"]
+    assert list(new["ips"][0]) == ["address", "gateway", "interface"]
+    assert list(new["routes"][0]) == ["dst", "gw", "mtu"]
+    assert new["dns"] == {"domain": "cluster.local", "nameservers": ["10.0.0.2"]}
+
+
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
 def test_the_flat_shape_has_one_address_of_each_family(version):
     assert WHOLE.document(version) == {

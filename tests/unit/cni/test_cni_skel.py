@@ -74,7 +74,7 @@ def test_del_works_without_a_namespace():
 
 
 def test_add_prints_the_result_in_the_version_of_the_configuration():
-    assert json.loads(run(stdin=config("1.0.0")).stdout) == {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.5/32"}], "dns": {}}
+    assert json.loads(run(stdin=config("1.0.0")).stdout) == {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.5/32"}]}
     assert json.loads(run(stdin=config("0.2.0")).stdout) == {"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.5/32"}, "dns": {}}
 
 

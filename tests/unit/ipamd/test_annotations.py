@@ -105,7 +105,7 @@ def test_without_the_setting_nothing_is_annotated(node: Make) -> None:
 @pytest.mark.parametrize("level, said", [
     ("info", "Starting L-IPAMD on node1, instance i-"), ("info", "AddNetwork: pod default/pod1 has 10.10.0."),
     ("info", "DelNetwork: 10.10.0."), ("warn", "DelNetwork: pod default/nobody: datastore: unknown pod"),
-    ("error", "AddNetwork: pod default/pod9: AssignPodIPAddress: no available IP/Prefix addresses; total 3, assigned 3, cooling 0"),
+    ("error", "AddNetwork: pod default/pod9: AssignPodIPAddress: no available IP/Prefix addresses; total 3, assigned 3"),
     ("error", "failed to call ec2:DescribeNetworkInterfaces: Own.Code"), ("debug", "ec2:AssignPrivateIpAddresses NetworkInterfaceId=eni-"),
     ("debug", "IP pool: total 3, assigned 3, available 0, cooling 0, short 2, over 0, on 1 ENIs"), ("info", "PoolIncreased: "),
 ])

@@ -232,6 +232,31 @@ def test_claims_of_a_pods_namespace_go_with_it():
     assert cluster.slices.claimed("lab-a", "cni:x") is None
 
 
+def test_a_failed_sandbox_whose_detach_failed_too_is_detached_before_the_next_attempt():
+    cluster = Cluster()
+    cluster.plugin.add_fails = cluster.plugin.del_fails = 1
+    cluster.create("a")
+    cluster.live(nothing, nothing)
+    assert cluster.plugin.verbs == ["ADD", "DEL", "DEL", "ADD"]
+    first, second = (call.container_id for verb, call in cluster.plugin.calls if verb == "ADD")
+    assert first != second
+    assert {call.container_id for verb, call in cluster.plugin.calls if verb == "DEL"} == {first}
+    assert cluster.reasons() == ["FailedCreatePodSandBox", "FailedKillPod"]
+    assert cluster.pod("a").phase == "Running"
+
+
+def test_a_pod_does_not_go_before_every_sandbox_it_had_is_detached():
+    cluster = Cluster()
+    cluster.plugin.add_fails, cluster.plugin.del_fails = 1, 3
+    cluster.create("a")
+    cluster.live(lambda: None, lambda: cluster.store.delete("Pod", "default", "a"), nothing)
+    assert cluster.plugin.verbs[-1] == "DEL"
+    assert cluster.plugin.del_fails == 0
+    detached = [call.container_id for verb, call in cluster.plugin.calls if verb == "DEL"]
+    assert set(detached) >= {call.container_id for verb, call in cluster.plugin.calls if verb == "ADD"}
+    assert cluster.store.find("Pod", "default", "a") is None
+
+
 def test_a_detach_that_fails_is_told_and_repeated():
     cluster = Cluster()
     cluster.create("a")
