@@ -135,6 +135,9 @@ class Kernel(Protocol):
         iptables and nftables.
         """
 
+    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
+        """The IPv4 addresses of global scope that a link has now; none for a link that is not there. Errors: KernelError."""
+
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
 
@@ -237,8 +240,13 @@ class Slices(Protocol):
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
 
-    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
-        """The namespace as the kernel holds it now, in the words of the claims where both mean the same. Errors: KernelError."""
+    def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
+        """The namespace as the kernel holds it now, in the words of the claims where both mean the same; of sysctls those asked for,
+        else those claimed. Errors: KernelError.
+        """
+
+    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
+        """The IPv4 addresses of global scope that a link has now; none for a link that is not there. Errors: KernelError."""
 
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""

@@ -37,8 +37,9 @@ class EniSetup:
     def _wire(self, wiring: EniWiring) -> None:
         """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them."""
         plan = plan_eni(self._settings, wiring)
-        seen = self._slices.observe(self._netns, packet_filter=False)
-        self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
+        if self._slices.addresses(self._netns, eni_link(wiring.device_index)):  # else there is nothing that has to give way
+            seen = self._slices.observe(self._netns, packet_filter=False, sysctls=())
+            self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
         self._slices.set([(self._netns, plan)])
 
     async def _wait_for_link(self, link: str, mac: str) -> None:

@@ -281,6 +281,15 @@ class LinuxKernel:
                 visit.discard(netns)
                 raise KernelError("read", netns, "links", error.errno or 0, str(error)) from error
 
+    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
+        """The IPv4 addresses of global scope that a link has now. Errors: KernelError."""
+        with self._work() as visit:
+            try:
+                return observe.addresses(visit.socket(netns), link)
+            except OSError as error:
+                visit.discard(netns)
+                raise KernelError("read", netns, f"addresses of {link}", error.errno or 0, str(error)) from error
+
     def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
         """Read a namespace back, packet filters included if wanted. Errors: KernelError, OwnershipError."""
         from labnet.kernel import iptables, nft

@@ -16,6 +16,7 @@ from labnet.kernel.diff import matches, sysctl_path
 from labnet.kernel.fake_netns import ETHERNET_MTU, FakeNetns, Refused
 from labnet.model.names import mac as deterministic_mac
 from labnet.model.netstate import (
+    Addr,
     Batch,
     Change,
     IptChain,
@@ -204,6 +205,11 @@ class FakeKernel:
         found = [Sysctl(path, held.sysctls[sysctl_path(path)]) for path in dict.fromkeys(sysctls) if sysctl_path(path) in held.sysctls]
         shown = held.listed() if packet_filter else [item for item in held.listed() if not isinstance(item, PACKET_FILTER)]
         return KernelState((*shown, *found))
+
+    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
+        """The IPv4 addresses of global scope on a link."""
+        found = (item for item in self._get("observe", netns).listed() if isinstance(item, Addr))
+        return tuple(item.address for item in found if (item.link, item.family, item.scope) == (link, "inet", "global"))
 
     def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
         """Where policy rules and routes send a packet; nothing but them is asked."""

@@ -12,13 +12,12 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Literal, cast
 
 from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
 from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
-from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
+from labnet.kernel.rtnl_socket import Failure, RtnlSocket, attribute, attributes
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
@@ -84,6 +83,21 @@ def rtnetlink(door: RtnlSocket) -> list[KernelObject]:
     objects += _rules(door)
     objects += neighbours(door, names)
     return objects
+
+
+def addresses(door: RtnlSocket, link: str) -> tuple[str, ...]:
+    """The IPv4 addresses of global scope on one link; none without the link. Errors: OSError."""
+    name = link.encode() + b"\0"
+    asked = struct.pack("=HH", 4 + len(name), IFLA_IFNAME) + name
+    answer = door.ask(request(RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + asked + b"\0" * (-len(asked) % 4)))
+    if isinstance(answer, Failure):
+        if answer.number == errno.ENODEV:
+            return ()
+        raise OSError(answer.number, answer.reason)
+    _family, _type, index, _flags, _change = _LINK.unpack_from(answer)
+    rows = door.dump(request(RTM_GETADDR, _ADDR.pack(socket.AF_INET, 0, 0, 0, index)))
+    said = [(_ADDR.unpack_from(row), attributes(row, 8)) for row in rows]
+    return tuple(_address(words.get(2) or words[1]) for (_inet, _bits, _some, scope, at), words in said if (scope, at) == (0, index))
 
 
 def _addrs(door: RtnlSocket, names: Mapping[int, str], connected: set[tuple[str | None, str]], up: set[str]) -> list[Addr]:
@@ -198,7 +212,8 @@ def read_sysctls(fd: int, paths: Iterable[str]) -> list[Sysctl]:
     with enter(fd):
         for path in dict.fromkeys(paths):
             try:
-                text = Path(PROC_SYS, sysctl_path(path)).read_text(encoding="ascii", errors="replace")
+                with open(f"{PROC_SYS}/{sysctl_path(path)}", "rb") as file:  # noqa: PTH123 - some thirty for every node
+                    text = file.read().decode("ascii", errors="replace")
             except OSError:
                 continue
             found.append(Sysctl(path, " ".join(text.split())))

@@ -241,10 +241,17 @@ class SliceBook:
         """The sysctls that somebody claims there, slashed."""
         return tuple(item.path for item in map(canonical, self.desired(netns)) if isinstance(item, Sysctl))
 
-    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
-        """The namespace as the kernel holds it, with every claimed sysctl, in the words of the plan where both mean the same."""
+    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
+        """The IPv4 addresses of global scope that a link has now."""
         self._settle({netns})
-        state = self.kernel.observe(netns, self.sysctl_paths(netns), packet_filter=packet_filter)
+        return self.kernel.addresses(netns, link)
+
+    def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
+        """The namespace as the kernel holds it, with the sysctls asked for (None = all that are claimed), in the words of the plan where
+        both mean the same.
+        """
+        self._settle({netns})
+        state = self.kernel.observe(netns, self.sysctl_paths(netns) if sysctls is None else sysctls, packet_filter=packet_filter)
         wanted = index(self.desired(netns))
         return KernelState(tuple(_in_words_of(wanted.get(canonical(item).key), item) for item in state))
 
