@@ -7,10 +7,8 @@ from concurrent.futures import Future
 from functools import partial
 from threading import Lock
 
-from labnet.kernel.jobs import named_in
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.worker import Jobs, Met, OnDone, Worker, start_worker
-from labnet.model.netstate import Batch
 
 Outcome = list[Exception | None]
 Introduce = Callable[[Iterable[str]], Met]
@@ -35,22 +33,20 @@ class Crew:
         for worker in self._workers:
             worker.on_done = on_done
 
-    def takes(self, jobs: Jobs) -> bool:
-        """Can these jobs keep their order here: does none of them reach into namespaces of two workers?"""
-        return all(len({self._homes[name] for name in named_in([job]) if name in self._homes}) < 2 for job in jobs)
+    def takes(self, spaces: Iterable[set[str]]) -> bool:
+        """Can jobs that change these namespaces each keep their order here: does none of them reach into those of two workers?"""
+        return all(len({self._homes[name] for name in names if name in self._homes}) < 2 for names in spaces)
 
-    def submit(self, jobs: Jobs, introduce: Introduce) -> Future[Outcome]:
-        """Jobs that `takes` takes, each to its worker; for each the error that the door would raise, or None."""
+    def submit(self, jobs: Jobs, spaces: Sequence[set[str]], introduce: Introduce) -> Future[Outcome]:
+        """Jobs that `takes` takes, with the namespaces of each, each to its worker; for each the error that the door would raise, or None."""
         places: dict[Worker, list[int]] = {}
-        for place, job in enumerate(jobs):
-            places.setdefault(self._home(job), []).append(place)
-        if len(places) == 1:
-            worker = next(iter(places))
-            return worker.submit(introduce(named_in(jobs)), jobs)
-        return _joined(len(jobs), [
-            (where, worker.submit(introduce(named_in(part)), part))
-            for worker, where in places.items() for part in [[jobs[place] for place in where]]
-        ])
+        for place, names in enumerate(spaces):
+            places.setdefault(self._home(names), []).append(place)
+        parts = [
+            (where, worker.submit(introduce(set().union(*(spaces[place] for place in where))), [jobs[place] for place in where]))
+            for worker, where in places.items()
+        ]
+        return parts[0][1] if len(parts) == 1 else _joined(len(jobs), parts)
 
     def forget(self, names: Iterable[str]) -> None:
         """Wait until nobody here holds anything of these namespaces."""
@@ -69,9 +65,8 @@ class Crew:
         for worker in self._workers:
             worker.close()
 
-    def _home(self, job: Sequence[Batch]) -> Worker:
-        """The worker of the job's namespaces, the next one in turn for those that have none."""
-        spaces = named_in([job])
+    def _home(self, spaces: set[str]) -> Worker:
+        """The worker of some namespaces, the next one in turn for those that have none."""
         home = next((self._homes[name] for name in spaces if name in self._homes), None)
         if home is None:
             home = self._workers[self._turn % len(self._workers)]

@@ -182,8 +182,10 @@ class LinuxKernel:
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
         if self._crew is not None:
-            if self._crew.alive and named_in(jobs) <= self._spaces.known.keys() and self._crew.takes(jobs):
-                return self._crew.submit(jobs, self._introduced)
+            spaces = [named_in(job) for job in jobs]
+            known = self._spaces.known
+            if self._crew.alive and all(name in known for names in spaces for name in names) and self._crew.takes(spaces):
+                return self._crew.submit(jobs, spaces, self._introduced)
             self._crew.close()  # one has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
             self._crew = None
         if self._thread is None:

@@ -14,11 +14,14 @@ def additions_only(jobs: Sequence[Sequence[Batch]]) -> bool:
     return all(change.op == "add" for job in jobs for _netns, changes in job for change in changes)
 
 
-def named_in(jobs: Sequence[Sequence[Batch]]) -> set[str]:
-    """Every namespace that jobs change or reach into."""
-    found = {netns for job in jobs for netns, _changes in job}
-    links = (change.object for job in jobs for _netns, changes in job for change in changes if isinstance(change.object, Link))
-    return found | {link.peer.netns for link in links if link.peer is not None}
+def named_in(job: Sequence[Batch]) -> set[str]:
+    """Every namespace that a job changes or reaches into."""
+    found = {netns for netns, _changes in job}
+    for _netns, changes in job:
+        for change in changes:
+            if isinstance(change.object, Link) and change.object.peer is not None:
+                found.add(change.object.peer.netns)
+    return found
 
 
 def together(jobs: Sequence[Sequence[Batch]]) -> list[Batch]:
