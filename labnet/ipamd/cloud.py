@@ -255,7 +255,9 @@ class NodeCloud(NodeMetadata):
                 await self._clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, MAX_DELAY_S)
         if found is None or not (found.addresses or found.prefixes):
-            raise IpamError(f"{eni_id or 'the new ENI'} was attached, but the metadata service does not list it with its addresses")
+            if not eni_id:
+                raise IpamError("the new ENI could not be changed and was freed again")
+            raise IpamError(f"{eni_id} was attached, but the metadata service does not list it with its addresses")
         return found
 
     # ---- an end -----------------------------------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ def test_a_pool_that_loses_an_eni_with_pods_still_adds_up(node: Make) -> None:
     assert state["available"] == state["total"] - state["assigned"] == 3
 
 
-def test_four_timers_that_are_not_the_same(node: Make) -> None:
-    """30 s of rest for an address, 60 s of age for an ENI, 60 s before what went back is believed, 120 s after an empty subnet."""
+def test_an_eni_lives_a_minute_and_its_addresses_rest_half_of_one(node: Make) -> None:
+    """Two of four timers that are not the same; the others are 60 s before what went back is believed and 120 s after an empty subnet."""
     one = node("t3.small").start()
     one.pods(1)
     one.until(lambda: one.pool == (2, 6))
