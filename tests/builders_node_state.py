@@ -88,9 +88,10 @@ class WorkedNode:
         pod_mac, host_mac = macs(0, "lab", "default", pod)
         netns = self._name(pod)
         self.kernel.create_netns([netns])
+        veth = names.host_link("default", pod, settings.veth_prefix)
         wiring = Wiring(
-            netns, self.netns, "eth0", names.host_link("default", pod, settings.veth_prefix), pod_mac, host_mac, settings.pod_mtu_bytes, address,
-            table_of(device), to_cidrs(settings.dialect, settings.external_snat, (*cidrs, *settings.exclude_snat_cidrs)),
+            netns, self.netns, "eth0", veth, pod_mac, host_mac, settings.pod_mtu_bytes, address, table_of(device),
+            to_cidrs(settings.dialect, settings.external_snat, (*cidrs, *settings.exclude_snat_cidrs)),
         )
         in_pod, on_node = plan_pod(f"aws-cni/{pod}/eth0", wiring)
         self.book.set([(netns, in_pod), (self.netns, on_node)])

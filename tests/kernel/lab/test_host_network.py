@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders_paths import bring_up
+from tests.builders_paths import SCENARIO, bring_up, leaves, pings
 from tests.lab_runner import Labs
 
 pytestmark = pytest.mark.kernel
@@ -105,6 +105,31 @@ def test_the_node_does_not_answer_for_pods(lab: Labs) -> None:
     assert not held & {of(lab, pod)[1] for pod in PODS}
 
 
+def test_without_its_rules_a_pods_packet_leaves_by_the_wrong_eni_and_the_vpc_drops_it(lab: Labs) -> None:
+    node, address, _rules = of(lab, "pod-b")
+    target = of(lab, "pod-c")[1]
+    assert leaves(lab, "pod-b", target) == {("eth1", address)}
+    for rule in [rule for rule in listed(lab, node, "rule") if rule.get("src") == address]:
+        lab.inside(node, "ip", "rule", "del", "priority", str(rule["priority"]), "from", address)
+    assert leaves(lab, "pod-b", target) == {("eth0", address)}
+    assert not pings(lab, "pod-b", target)
+    lab.run("--lab", lab.name, "repair")
+    assert pings(lab, "pod-b", target)
+
+
+def test_a_pod_of_eth1_asks_the_router_even_for_a_neighbour(lab: Labs) -> None:
+    """Table 2 has no connected route; a pod of eth0 is sent straight to the neighbour's ENI."""
+    target = of(lab, "pod-c")[1]
+    router, neighbour = "10.10.0.1", {eni["mac"] for eni in lab.node("node2")["enis"]}
+    seen = {}
+    for pod, link in (("pod-a", "eth0"), ("pod-b", "eth1")):
+        assert pings(lab, pod, target)
+        known = listed(lab, "node1", "neigh", "show", "dev", link)
+        seen[pod] = next(entry["lladdr"] for entry in known if entry["dst"] == (target if pod == "pod-a" else router))
+    assert seen["pod-a"] in neighbour
+    assert seen["pod-b"] not in neighbour
+
+
 def test_a_deleted_pod_leaves_nothing(lab: Labs) -> None:
     node, address, _rules = of(lab, "pod-b")
     text = lab.run("--lab", lab.name, "status", "-o", "json").stdout
@@ -126,8 +151,6 @@ def test_a_deleted_pod_leaves_nothing(lab: Labs) -> None:
 
 def up_without(labs: Labs, pods: list[str]) -> None:
     """The same lab with fewer pods."""
-    from tests.builders_paths import SCENARIO
-
     text = SCENARIO.format(dialect=labs.dialect, backend="nft", env="{}")  # type: ignore[attr-defined]
     kept = "".join(f"  - {{name: {pod}, node: {'node1' if pod in ('pod-a', 'pod-b') else 'node2'}}}\n" for pod in pods)
     labs.up("-", stdin=text[: text.index("  - {name: pod-a")] + kept)

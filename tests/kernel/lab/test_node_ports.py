@@ -41,8 +41,9 @@ def expose(labs: Labs, pod: str, backend: str) -> None:
     """
     assert pings(labs, pod, labs.pod("pod-c")["ip"])
     node = labs.node("node1")["ip"]
-    command = f"iptables-{backend} -w -t nat -A PREROUTING -d {node} -p tcp --dport {PORT} -j DNAT --to-destination {labs.pod(pod)['ip']}:{POD_PORT}"
-    subprocess.run(["ip", "netns", "exec", f"{labs.name}-node1", *command.split()], check=True, timeout=30)
+    rule = f"-d {node} -p tcp --dport {PORT} -j DNAT --to-destination {labs.pod(pod)['ip']}:{POD_PORT}"
+    command = f"ip netns exec {labs.name}-node1 iptables-{backend} -w -t nat -A PREROUTING {rule}"
+    subprocess.run(command.split(), check=True, timeout=30)
 
 
 def fetch(labs: Labs, client: str, address: str, patience_s: float = 10.0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,7 @@ LABS = {
         f"1.23-{backend}-node-port-off": ("1.23", backend, {"AWS_VPC_CNI_NODE_PORT_SUPPORT": "false", **EXCLUDE}, "exclude")
         for backend in ("nft", "legacy")
     },
+    "1.23-nft-own-subnet-excluded": ("1.23", "nft", {f"{CNI}EXCLUDE_SNAT_CIDRS": "10.10.0.0/19"}, "default"),
     "1.23-nft-hashrandom": ("1.23", "nft", {f"{CNI}RANDOMIZESNAT": "hashrandom"}, "default"),
     "1.23-nft-none": ("1.23", "nft", {f"{CNI}RANDOMIZESNAT": "none"}, "default"),
     "1.6-nft-node-port-off": ("1.6", "nft", {"AWS_VPC_CNI_NODE_PORT_SUPPORT": "false"}, "default"),
@@ -78,8 +80,6 @@ def test_answers_come_back_where_the_node_masks(lab: Lab) -> None:
 
 
 def test_the_walk_agrees_with_what_left(lab: Lab) -> None:
-    import json
-
     labs, column, _env = lab
     for pod in (POD_A, POD_B):
         path = json.loads(labs.run("--lab", labs.name, "trace", pod, INTERNET, "-o", "json", ok=(0, 3)).stdout)

@@ -52,7 +52,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     assert everything in text
     text = text.replace(everything, GROUP)
     for pod, node in PODS.items():
-        listening = f"{{name: {pod}, node: {node}, containers: [{{name: one, serve: {{tcp: 8080, udp: 7}}}}, {{name: two, serve: {{tcp: {CLOSED}}}}}]}}"
+        containers = f"[{{name: one, serve: {{tcp: 8080, udp: 7}}}}, {{name: two, serve: {{tcp: {CLOSED}}}}}]"
+        listening = f"{{name: {pod}, node: {node}, containers: {containers}}}"
         text = text.replace(f"{{name: {pod}, node: {node}}}", listening)
     try:
         user.up("-", stdin=text)

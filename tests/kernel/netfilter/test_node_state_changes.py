@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from builders_node_state import ETH1, VPC, WorkedNode
 
-from labnet.errors import IpamError
+from labnet.errors import IpamError, KernelError
 from labnet.ipamd.settings import Settings
 from labnet.kernel.door import LinuxKernel
-from labnet.model.netstate import Backend, Change, LinkUp, Slice
+from labnet.kernel.slices import SliceBook
+from labnet.model.netstate import Backend, Change, LinkUp, Slice, Sysctl
 
 pytestmark = pytest.mark.kernel
 NodeOf = Callable[[Backend], WorkedNode]
@@ -135,7 +136,7 @@ def test_what_the_current_release_leaves_for_1_6(node_of: NodeOf, backend: Backe
     node = node_of(backend).start(EXCLUDING)
     node.new_process().start(OF_1_6)
     snat = [line for line in node.rules("nat") if "SNAT" in line]
-    assert snat == [line for line in node_of(backend).start(OF_1_6).rules("nat")]
+    assert snat == node_of(backend).start(OF_1_6).rules("nat")
     assert len(node.rules("mangle")) == 2, "the rule for vlan+ bears the same comment"
     assert ("table ip aws-cni" in node.nft_tables()) is (backend == "nft"), "release 1.6 knows nothing of the table"
 
@@ -156,11 +157,13 @@ def test_from_nft_to_legacy_the_table_goes(node_of: NodeOf) -> None:
 def test_with_nft_the_chain_of_marks_goes(node_of: NodeOf, twin: Backend) -> None:
     """The mark as chain is what releases before 1.23 left with either program."""
     node = node_of("nft")
-    chain = ["-t", "nat", "-A", "AWS-CONNMARK-CHAIN-0", "-m", "comment", "--comment", "AWS, CONNMARK", "-j", "CONNMARK", "--set-xmark", "0x80/0x80"]
-    jump = ["-t", "nat", "-A", "PREROUTING", "-i", "eni+", "-m", "comment", "--comment", "AWS, outbound connections", "-j", "AWS-CONNMARK-CHAIN-0"]
-    restore = ["-t", "nat", "-A", "PREROUTING", "-m", "comment", "--comment", "AWS, CONNMARK", "-j", "CONNMARK", "--restore-mark", "--mask", "0x80"]
-    for words in (["-t", "nat", "-N", "AWS-CONNMARK-CHAIN-0"], chain, jump, restore):
-        node.say(f"iptables-{twin}", *words)
+    restore = "-m comment --comment {} -j CONNMARK --restore-mark --mask 0x80"
+    for words in (
+        "-N AWS-CONNMARK-CHAIN-0", "-A AWS-CONNMARK-CHAIN-0 -m comment --comment {} -j CONNMARK --set-xmark 0x80/0x80",
+        "-A PREROUTING -i eni+ -m comment --comment {} -j AWS-CONNMARK-CHAIN-0", f"-A PREROUTING {restore}",
+    ):  # fmt: skip
+        comment = "AWS, outbound connections" if "eni+" in words else "AWS, CONNMARK"
+        node.say(f"iptables-{twin}", "-t", "nat", *(word.format(comment) for word in words.split()))
     node.start()
     assert "CONNMARK" not in node.save("nat", twin)
     assert "table ip aws-cni" in node.nft_tables()
@@ -169,8 +172,8 @@ def test_with_nft_the_chain_of_marks_goes(node_of: NodeOf, twin: Backend) -> Non
 def test_with_legacy_the_jump_of_old_releases_goes(node_of: NodeOf) -> None:
     node = node_of("legacy").start()
     before = filters(node)
-    iptables(node, *("-t nat -I PREROUTING -i eni+ -m comment --comment".split()), "AWS, outbound connections",
-             *("-m state --state NEW -j AWS-CONNMARK-CHAIN-0".split()))  # fmt: skip
+    words = "-t nat -I PREROUTING -i eni+ -m comment --comment {} -m state --state NEW -j AWS-CONNMARK-CHAIN-0"
+    iptables(node, *(word.format("AWS, outbound connections") for word in words.split()))
     node.new_process().start()
     assert filters(node) == before
 
@@ -217,8 +220,8 @@ def test_a_stale_block_among_the_marks_goes(node_of: NodeOf, how: str) -> None:
 @both
 @pytest.mark.parametrize("how", ["start of a new process", "start", "repair"])
 @pytest.mark.parametrize("damage", [
-    "-t nat -F AWS-SNAT-CHAIN-0", "-t nat -I AWS-SNAT-CHAIN-0 -d 8.8.8.8/32 -j RETURN", "-t mangle -D PREROUTING 1", "-t mangle -D PREROUTING 2",
-    "-t mangle -F PREROUTING", "-t nat -F POSTROUTING", "-t nat -F PREROUTING",
+    "-t nat -F AWS-SNAT-CHAIN-0", "-t nat -I AWS-SNAT-CHAIN-0 -d 8.8.8.8/32 -j RETURN", "-t mangle -D PREROUTING 1",
+    "-t mangle -D PREROUTING 2", "-t mangle -F PREROUTING", "-t nat -F POSTROUTING", "-t nat -F PREROUTING",
 ])  # fmt: skip
 def test_damage_is_mended_in_the_same_order(node_of: NodeOf, backend: Backend, how: str, damage: str) -> None:
     """Also where the first of several rules is gone: a new one is appended, so all that follow come after it again."""
@@ -398,10 +401,6 @@ def test_table_numbers_follow_the_device_index(node_of: NodeOf) -> None:
 
 
 def test_an_optional_sysctl_may_be_missing_and_may_not_be_wrong(kernel: LinuxKernel, name: Callable[[str], str]) -> None:
-    from labnet.errors import KernelError
-    from labnet.kernel.slices import SliceBook
-    from labnet.model.netstate import Sysctl
-
     kernel.create_netns([name("s")])
     book = SliceBook(kernel)
     book.set([(name("s"), Slice("x", (Sysctl("net/ipv6/conf/nolink/accept_ra", "0", optional=True),)))])

@@ -96,7 +96,10 @@ OF_1_6 = """\
 
 
 def settings(dialect: Dialect = "1.23", **env: str) -> Settings:
-    names = {"exclude": "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "external": "AWS_VPC_K8S_CNI_EXTERNALSNAT", "ports": "AWS_VPC_CNI_NODE_PORT_SUPPORT"}
+    names = {
+        "exclude": "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "external": "AWS_VPC_K8S_CNI_EXTERNALSNAT", "ports": "AWS_VPC_CNI_NODE_PORT_SUPPORT",
+        "randomize": "AWS_VPC_K8S_CNI_RANDOMIZESNAT",
+    }  # fmt: skip
     return Settings.from_env({names[key]: value for key, value in env.items()}, dialect)
 
 
@@ -217,6 +220,17 @@ def test_the_settings_matrix(
     assert any("CONNMARK" in line for line in nat) is (snat and backend == "legacy")
     assert ("table ip aws-cni" in node.nft_tables()) is (snat and backend == "nft")
     assert node.say("sysctl", "-n", "net.ipv4.conf.eth0.rp_filter") == "2\n", "whatever the settings"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("way", "flag"), [("prng", "--random-fully"), ("hashrandom", "--random"), ("none", "")])
+@pytest.mark.parametrize("blocks", [("10.10.0.0/16",), TWO_VPC_BLOCKS])
+def test_the_chain_as_iptables_lists_it(node_of: NodeOf, backend: Backend, way: str, flag: str, blocks: tuple[str, ...]) -> None:
+    node = node_of(backend).start(settings(randomize=way), blocks)
+    listed = node.say(f"iptables-{backend}", "-t", "nat", "-S", "AWS-SNAT-CHAIN-0").splitlines()
+    assert len(listed) == len(blocks) + 2, "the chain, a line a block, SNAT"
+    assert listed[0] == "-N AWS-SNAT-CHAIN-0"
+    assert listed[-1].split("--to-source 10.10.0.10")[1].strip() == flag
 
 
 # ---- dialect 1.6 ----------------------------------------------------------------------------------------------------------
