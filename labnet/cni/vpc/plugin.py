@@ -262,9 +262,9 @@ class VpcPlugin:
         self.remember(attachment, wiring.pod_netns)  # before it is there: the next ADD for this pod must find it
         try:
             await wired
-        except KernelError as error:
+        except LabnetError as error:
             self._forget(attachment)
-            if error.errno != errno.EEXIST:
+            if not isinstance(error, KernelError) or error.errno != errno.EEXIST:
                 raise
             # a veth that nobody claims any more, of an earlier sandbox of this pod whose namespace nobody removed
             self._kernel.apply([(wiring.node_netns, (Change("remove", Link(wiring.host_link)),))])
