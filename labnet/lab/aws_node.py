@@ -113,7 +113,7 @@ class AwsNode:
             self._pause_s = min(max(self._pause_s * 2, RESTART_S), MAX_RESTART_S)
             try:
                 await self._start()
-            except (Ec2Error, ImdsError, IpamError, KernelError) as error:
+            except (Ec2Error, ImdsError, IpamError, KernelError, OSError) as error:
                 self._back_off(error, self._pause_s)
         await self.ipamd.run()
 
