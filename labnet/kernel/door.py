@@ -234,6 +234,17 @@ class LinuxKernel:
             self._writer.read_links(visit, netns)
         return frozenset(self._writer.book.names(netns).values())
 
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link. Errors: KernelError ENODEV."""
+        with self._work() as visit:
+            index = self._writer.index(visit, netns, link)
+            if index is None:
+                raise KernelError("read", netns, f"addresses of {link}", errno.ENODEV, f"no link {link}")
+            try:
+                return observe.addresses_on(visit.socket(netns), index)
+            except OSError as error:
+                raise KernelError("read", netns, f"addresses of {link}", error.errno or 0, str(error)) from error
+
     def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
         """Read a namespace back, packet filters included if wanted. Errors: KernelError, OwnershipError."""
         from labnet.kernel import iptables, nft

@@ -102,6 +102,13 @@ def _addrs(door: RtnlSocket, names: Mapping[int, str], connected: set[tuple[str 
     return found
 
 
+def addresses_on(door: RtnlSocket, link_index: int) -> frozenset[str]:
+    """The IPv4 addresses on one link, without masks."""
+    rows = door.dump(request(RTM_GETADDR, _ADDR.pack(socket.AF_INET, 0, 0, 0, 0)))
+    said = [attributes(row, 8) for row in rows if _ADDR.unpack_from(row)[4] == link_index]
+    return frozenset(_address(one.get(2) or one[1]) for one in said)
+
+
 def routes(door: RtnlSocket, names: Mapping[int, str]) -> list[Route]:
     """The routes of all tables, IPv4 first."""
     found: list[Route] = []
