@@ -109,11 +109,8 @@ class Kernel(Protocol):
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces under /run/netns, `lo` up in each. Errors: EEXIST when a name is taken; then none is left."""
 
-    def prepare_netns(self, names: Sequence[str]) -> None:
-        """Begin to make namespaces in the background, in this order: a later `create_netns` takes what is ready."""
-
     def finish_preparing(self) -> None:
-        """Prepare no more; what was prepared and never asked for is removed."""
+        """End whatever helped while much was to be made: what was prepared and never asked for is removed."""
 
     def remove_netns(self, names: Iterable[str]) -> None:
         """Drop namespaces with all that is in them; returns when the kernel has really let go. Unknown names are fine."""

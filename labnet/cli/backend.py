@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from labnet.lab.launch import Launch
     from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
     from labnet.model.scenario import Scenario
@@ -90,6 +91,9 @@ class Backend(Protocol):
 class LabBackend:
     """The real thing; every import happens when it is needed."""
 
+    def __init__(self) -> None:
+        self._launch: Launch | None = None
+
     def check_machine(self) -> None:
         """Can labs be made here?"""
         from labnet.kernel import preflight
@@ -127,14 +131,20 @@ class LabBackend:
         from labnet.lab import again
         from labnet.lab.progress import progress_of
 
-        return again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
+        status = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
+        if status is None:
+            from labnet.lab.launch import Launch
+
+            self._launch = Launch()  # it loads labnet while we read the scenario; should we never get to `up`, it ends with us
+        return status
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up."""
         from labnet.lab import lifecycle
 
         options = lifecycle.UpOptions(run_dir=run_dir, lab=lab, timeout_s=timeout_s, signals_stay_blocked=True)
-        return lifecycle.up(scenario, options, progress)
+        launch, self._launch = self._launch, None
+        return lifecycle.up(scenario, options, progress, launch)
 
     def hold(self, status: Mapping[str, Any], run_dir: Path, progress: Report) -> None:
         """Stay until a signal, then take the lab down."""

@@ -82,6 +82,8 @@ class Ipamd:
         self._steps = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self.filled = asyncio.Event()
+        """Set when the first filling has been asked for: nothing of the start is left to do with EC2."""
 
     # ---- life -------------------------------------------------------------------------------------------------------------
 
@@ -105,6 +107,7 @@ class Ipamd:
         self._groups = GroupRefresh(self._cloud, self._datastore, self._tell)
         await self._watch_groups()
         await self._pool.fill()
+        self.filled.set()
         if node_ready is not None:
             await node_ready
         self._tell_figures(always=True)

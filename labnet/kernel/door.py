@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,14 +19,15 @@ from itertools import groupby
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
 from labnet.kernel import observe, sysctl, teardown
-from labnet.kernel.jobs import additions_only, together
+from labnet.kernel.crew import Crew
+from labnet.kernel.jobs import additions_only, named_in, together
 from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.nursery import Nursery
 from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
-from labnet.kernel.rtnl_encode import FAMILIES
 from labnet.kernel.rtnl_socket import Failure
 from labnet.kernel.spaces import Spaces, Visit
+from labnet.kernel.worker import Met, NewLink
 from labnet.model.netstate import (
     Batch,
     Change,
@@ -45,7 +45,6 @@ from labnet.model.netstate import (
 )
 from labnet.ports import ProgramResult, RouteAnswer
 
-RTM_F_LOOKUP_TABLE = 0x1000
 REMOVE_TIMEOUT_S = 60.0
 _MAKERS: dict[type, str] = {
     **dict.fromkeys(RTNL_OBJECTS, "rtnl"), Sysctl: "sysctl", **dict.fromkeys((NftTable, NftPortChain, NftElement), "nft"),
@@ -57,20 +56,25 @@ _TYPES_BY_ERRNO = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable",
 class LinuxKernel:
     """The Kernel port. It touches only namespaces that it made, was told of (`learn`) or was handed opened (`adopt`). Close it when done."""
 
-    def __init__(self, netns_dir: str = NETNS_DIR) -> None:
+    def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, crew: Crew | None = None) -> None:
+        """`nursery` makes namespaces ahead, and `crew` does what is submitted, until `finish_preparing`."""
         self._spaces = Spaces(netns_dir)
         self._writer = RtnlWriter(LinkBook())
         self._tables: dict[str, dict[Key, NftTable]] = {}
         self._lock = threading.RLock()
-        self._nursery: Nursery | None = None
-        self._worker: ThreadPoolExecutor | None = None
+        self._nursery = nursery
+        self._crew = crew
+        self._told: dict[str, int] = {}
+        self._thread: ThreadPoolExecutor | None = None
+        if crew is not None:
+            crew.tell(self._hear)
 
     def close(self) -> None:
         """Finish what was submitted and close every descriptor; namespaces and their state stay."""
         self.finish_preparing()
-        if self._worker is not None:
-            self._worker.shutdown()
-            self._worker = None
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
         with self._lock:
             self._spaces.close()
 
@@ -90,17 +94,18 @@ class LinuxKernel:
             raise KernelError("inode", name, "namespace", errno.ENOENT, "no such namespace")
         return found
 
-    def prepare_netns(self, names: Sequence[str]) -> None:
-        """Begin to make namespaces in the background; `create_netns` then takes what is ready."""
-        self.finish_preparing()
-        if names:
-            self._nursery = Nursery(names, self._spaces.netns_dir)
-
     def finish_preparing(self) -> None:
-        """Prepare no more; what was prepared and never asked for is removed. Errors: KernelError."""
+        """End nursery and crew: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.close()
+
+    def prepared(self, name: str) -> bool:
+        """Is a namespace of that name made ahead, so that `create_netns` will take it?"""
+        return self._nursery is not None and self._nursery.promises(name)
 
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces, `lo` up. Errors: KernelError (EEXIST: name taken), then none is left."""
@@ -124,9 +129,13 @@ class LinuxKernel:
 
     def remove_netns(self, names: Iterable[str]) -> None:
         """Drop namespaces, wait until they are gone; unknown names are fine. Errors: TeardownError."""
+        going = list(names)
+        if self._crew is not None:
+            self._crew.forget(going)
         with self._lock:
             found: dict[str, int | None] = {}
-            for name in names:
+            for name in going:
+                self._told.pop(name, None)
                 self._writer.book.forget(name)
                 self._tables.pop(name, None)
                 inode = self._spaces.forget(name)
@@ -169,11 +178,39 @@ class LinuxKernel:
 
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, "kernel")
-        return self._worker.submit(self._apply_jobs, jobs)
+        if self._crew is not None:
+            if self._crew.alive and named_in(jobs) <= self._spaces.known.keys() and self._crew.takes(jobs):
+                return self._crew.submit(jobs, self._introduced)
+            self._crew.close()  # one has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
+            self._crew = None
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "kernel")
+        return self._thread.submit(self.submit_here, jobs)
 
-    def _apply_jobs(self, jobs: Sequence[Sequence[Batch]]) -> list[Exception | None]:
+    def _introduced(self, spaces: Iterable[str]) -> Met:
+        """What the worker has to know of namespaces: the inode, and at the first time the links."""
+        met: dict[str, tuple[int, list[tuple[int, str, int]]]] = {}
+        for name in spaces:
+            inode = self._spaces.known[name]
+            met[name] = inode, [] if self._told.get(name) == inode else self._writer.book.links(name)
+            self._told[name] = inode
+        return met
+
+    def _hear(self, jobs: Sequence[Sequence[Batch]], outcome: Sequence[Exception | None], links: Iterable[NewLink]) -> None:
+        """Note what the worker has done as if it had been done here."""
+        with self._lock:
+            for one, index, other, other_index, mtu_bytes in links:
+                self._writer.book.put(one, index)
+                self._writer.book.put(other, other_index)
+                self._writer.book.plug(one, other, mtu_bytes)
+            done = [batch for job, error in zip(jobs, outcome, strict=True) if error is None for batch in job]
+            for netns, changes in done:
+                self._note_tables(netns, changes)
+                for change in changes:
+                    if change.op == "remove" and isinstance(change.object, Link):
+                        self._writer.book.unplug((netns, change.object.name))
+
+    def submit_here(self, jobs: Sequence[Sequence[Batch]]) -> list[Exception | None]:
         """Jobs that only add go together, with one visit to each namespace; if anything fails, each alone, to know which it is."""
         if len(jobs) > 1 and additions_only(jobs):
             try:
@@ -205,16 +242,20 @@ class LinuxKernel:
             from labnet.kernel import nft
 
             nft.apply(fd, netns, changes)
-            for change in changes:
-                if isinstance(change.object, NftTable):
-                    tables = self._tables.setdefault(netns, {})
-                    tables.pop(change.object.key, None)
-                    if change.op != "remove":
-                        tables[change.object.key] = change.object
+            self._note_tables(netns, changes)
         else:
             from labnet.kernel import iptables
 
-            iptables.apply(fd, netns, changes)
+            with self._aside():
+                iptables.apply(fd, netns, changes)
+
+    def _note_tables(self, netns: str, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if isinstance(change.object, NftTable):
+                tables = self._tables.setdefault(netns, {})
+                tables.pop(change.object.key, None)
+                if change.op != "remove":
+                    tables[change.object.key] = change.object
 
     def _undo(self, visit: Visit, done: Done) -> list[str]:
         """Take back what was made, last first; what could not be taken back, in words."""
@@ -231,8 +272,11 @@ class LinuxKernel:
     def links(self, netns: str) -> frozenset[str]:
         """The names of a namespace's links. Errors: KernelError."""
         with self._work() as visit:
-            self._writer.read_links(visit, netns)
-        return frozenset(self._writer.book.names(netns).values())
+            try:
+                return observe.link_names(visit.socket(netns))
+            except OSError as error:
+                visit.discard(netns)
+                raise KernelError("read", netns, "links", error.errno or 0, str(error)) from error
 
     def addresses(self, netns: str, link: str) -> frozenset[str]:
         """The IPv4 addresses on a link. Errors: KernelError ENODEV."""
@@ -271,7 +315,7 @@ class LinuxKernel:
             if iif and index is None:
                 raise KernelError("route get", netns, f"{dst} iif {iif}", errno.ENODEV)
             try:
-                answer = visit.socket(netns).ask(_route_question(family, dst, src, index, mark))
+                answer = visit.socket(netns).ask(observe.route_question(family, dst, src, index, mark))
             except (OSError, ValueError) as error:
                 raise KernelError("route get", netns, dst, getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
             if isinstance(answer, Failure):
@@ -326,20 +370,16 @@ class LinuxKernel:
             yield visit
 
 
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """While a program works in one namespace, who works in others goes on; `SliceBook` keeps them out of this one."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
+
 def _is_leftover(change: Change) -> bool:
     """A link that was cleared away, now to be put back: it is no loss, and nobody knows its peer."""
     return change.op == "add" and isinstance(change.object, Link) and change.object.peer is None
-
-
-def _route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
-    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
-    number = FAMILIES[family]
-    bits = 32 if family == "inet" else 128
-    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
-    parts = [(1, socket.inet_pton(number, dst))]
-    parts += [(2, socket.inet_pton(number, src))] if src else []
-    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
-    parts += [(16, struct.pack("=I", mark))] if mark else []
-    for kind, value in parts:
-        body += struct.pack("=HH", 4 + len(value), kind) + value
-    return observe.request(observe.RTM_GETROUTE, body)

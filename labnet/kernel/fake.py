@@ -232,11 +232,8 @@ class FakeKernel:
         self.forgotten += [(netns, address) for address in addresses]
         return 0
 
-    def prepare_netns(self, names: Sequence[str]) -> None:
-        """Nothing takes time here."""
-
     def finish_preparing(self) -> None:
-        """Nothing was begun."""
+        """Nobody helps here."""
 
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Applied at once."""

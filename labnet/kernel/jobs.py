@@ -6,12 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from labnet.kernel.diff import rank
-from labnet.model.netstate import Batch, Change
+from labnet.model.netstate import Batch, Change, Link
 
 
 def additions_only(jobs: Sequence[Sequence[Batch]]) -> bool:
     """Does no job take anything away or overwrite anything? Only then may their steps change places."""
     return all(change.op == "add" for job in jobs for _netns, changes in job for change in changes)
+
+
+def named_in(jobs: Sequence[Sequence[Batch]]) -> set[str]:
+    """Every namespace that jobs change or reach into."""
+    found = {netns for job in jobs for netns, _changes in job}
+    links = (change.object for job in jobs for _netns, changes in job for change in changes if isinstance(change.object, Link))
+    return found | {link.peer.netns for link in links if link.peer is not None}
 
 
 def together(jobs: Sequence[Sequence[Batch]]) -> list[Batch]:

@@ -38,6 +38,10 @@ class LinkBook:
         """Index → name."""
         return {index: name for name, index in self._indexes.get(netns, {}).items()}
 
+    def links(self, netns: str) -> list[tuple[int, str, int]]:
+        """(index, name, MTU in bytes) of all links that are known."""
+        return [(index, name, self._mtus[netns].get(name, 0)) for name, index in self._indexes.get(netns, {}).items()]
+
     def index(self, netns: str, name: str) -> int | None:
         """The index of a link, if known."""
         return self._indexes.get(netns, {}).get(name)
@@ -56,6 +60,21 @@ class LinkBook:
         self._next[netns] = index + 1
         self._indexes[netns][name] = index
         return index
+
+    def put(self, end: End, index: int) -> None:
+        """A link that others made has this index; of a namespace that was never read nothing is kept."""
+        netns, name = end
+        if netns in self._indexes:
+            self._indexes[netns][name] = index
+            self._next[netns] = max(self._next[netns], index + 1)
+
+    def veth(self, end: End) -> tuple[End, int, End, int, int] | None:
+        """One end and its index, the other end and its index, their MTU in bytes; None when it is not all known."""
+        other = self._peers.get(end)
+        if other is None:
+            return None
+        index, other_index, mtu_bytes = self.index(*end), self.index(*other), self.mtu(*end)
+        return None if index is None or other_index is None else (end, index, other, other_index, mtu_bytes or 0)
 
     def plug(self, one: End, other: End, mtu_bytes: int) -> None:
         """A veth with these two ends is there."""

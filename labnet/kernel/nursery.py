@@ -1,66 +1,88 @@
-"""Namespaces made ahead of their use, by a thread of their own: the kernel's half millisecond for each passes beside other work.
+"""Namespaces made ahead of their use, by a process of its own: the kernel's half millisecond for each passes beside other work.
 
-The thread enters namespaces and so must never do anything else; what it makes lies under its name like any other namespace and
-counts as made once it is fetched. What nobody fetches is removed when the nursery closes.
+What it makes lies under its name like any other namespace and counts as made once it is fetched. What nobody fetches is removed
+when the nursery closes.
 """
 
 from __future__ import annotations
 
-import threading
+import errno
+import signal
+import socket
+import struct
 from collections.abc import Sequence
 
 from labnet.errors import KernelError
 from labnet.kernel import netns as namespaces
+from labnet.kernel.forked import Forked
+
+_RECORD = struct.Struct("=Iq")
+"""Which name, and the nsfs inode of its namespace; minus an errno when it could not be made."""
 
 
 class Nursery:
     """Makes the named namespaces in order from the moment of its creation. Close it when done."""
 
-    def __init__(self, names: Sequence[str], netns_dir: str) -> None:
+    def __init__(self, names: Sequence[str], netns_dir: str = namespaces.NETNS_DIR) -> None:
         self._netns_dir = netns_dir
-        self._coming = dict.fromkeys(names)
-        self._made: dict[str, int | KernelError] = {}
-        self._ready = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="nursery", daemon=True)
-        self._thread.start()
+        self._names = tuple(names)
+        self._coming = set(names)
+        self._made: dict[str, int] = {}
+        self._forked: Forked | None = Forked(self._work)
 
     def fetch(self, name: str) -> int | None:
-        """The nsfs inode of a namespace, now its caller's; waits for the one in the making; None for what did not begin here and
-        will not: the caller makes it. Errors: KernelError, what its making said.
+        """The nsfs inode of a namespace, now its caller's; waits for one that is still to come; None for what nobody named here,
+        and for what the nursery left to its caller because it ended. Errors: KernelError, what its making said.
         """
-        with self._ready:
-            if name in self._coming and next(iter(self._coming)) != name:
-                del self._coming[name]  # the thread has not come to it: whoever asks now makes it at once
-            while name in self._coming and not self._closing:
-                self._ready.wait()
-            found = self._made.pop(name, None)
-        if isinstance(found, KernelError):
-            raise found
+        while name in self._coming and self._hear():
+            pass
+        found = self._made.pop(name, None)
+        if found is not None and found < 0:
+            raise KernelError("create", name, "namespace", -found)
         return found
+
+    def promises(self, name: str) -> bool:
+        """Is it made here, or still to come, and not fetched yet?"""
+        return name in self._coming or self._made.get(name, 0) > 0
 
     def close(self) -> None:
         """Make no more, and remove what nobody fetched. Twice is fine. Errors: KernelError."""
-        with self._ready:
-            self._closing = True
-            self._ready.notify_all()
-        self._thread.join()
+        forked, self._forked = self._forked, None
+        if forked is None:
+            return
+        forked.end()
+        while self._hear_from(forked.socket):
+            pass
+        forked.socket.close()
         left, self._made = self._made, {}
-        for name, made in left.items():
-            if not isinstance(made, KernelError):
+        for name, inode in left.items():
+            if inode > 0:
                 namespaces.remove_name(name, self._netns_dir)
 
-    def _work(self) -> None:
-        while True:
-            with self._ready:
-                name = None if self._closing else next(iter(self._coming), None)
-            if name is None:
+    def _hear(self) -> bool:
+        return self._forked is not None and self._hear_from(self._forked.socket)
+
+    def _hear_from(self, sock: socket.socket) -> bool:
+        """Take one record in; False when there are no more."""
+        record = sock.recv(_RECORD.size, socket.MSG_WAITALL)
+        if len(record) < _RECORD.size:
+            self._coming.clear()
+            return False
+        place, inode = _RECORD.unpack(record)
+        name = self._names[place]
+        self._coming.discard(name)
+        self._made[name] = inode
+        return True
+
+    def _work(self, sock: socket.socket) -> None:
+        """In the other process. SIGTERM ends it between two namespaces, so that it has told of every one that it made."""
+        ending: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _frame: ending.append(number))
+        for place, name in enumerate(self._names):
+            if ending:
                 return
             try:
-                made: int | KernelError = namespaces.create([name], self._netns_dir)[name]
+                made = namespaces.create([name], self._netns_dir)[name]
             except KernelError as error:
-                made = error
-            with self._ready:
-                self._coming.pop(name, None)
-                self._made[name] = made
-                self._ready.notify_all()
+                made = -(error.errno or errno.EIO)
+            sock.sendall(_RECORD.pack(place, made))

@@ -18,10 +18,11 @@ from typing import Literal, cast
 from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
 from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
-from labnet.kernel.rtnl_socket import RtnlSocket, attributes
+from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
+RTM_F_LOOKUP_TABLE = 0x1000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
 SKIP_STATS = 1 << 3
@@ -51,6 +52,12 @@ def links(door: RtnlSocket) -> list[tuple[int, int, Link]]:
     """(index, flags, link) of every link, `lo` first."""
     body = _LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, SKIP_STATS)
     return [_link(row) for row in door.dump(request(RTM_GETLINK, body))]
+
+
+def link_names(door: RtnlSocket) -> frozenset[str]:
+    """The names of all links, without reading on: for every ENI a node is asked for them. Errors: OSError."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, SKIP_STATS)
+    return frozenset(_text(attribute(row, 16, IFLA_IFNAME)) for row in door.dump(request(RTM_GETLINK, body)))
 
 
 def _link(row: bytes) -> tuple[int, int, Link]:
@@ -146,6 +153,20 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
         mtu_bytes=_u32(metrics.get(2)),
         protocol=_PROTOCOL_NAMES.get(protocol, str(protocol)),
     )
+
+
+def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
+    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+    number = FAMILIES[family]
+    bits = 32 if family == "inet" else 128
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    parts = [(1, socket.inet_pton(number, dst))]
+    parts += [(2, socket.inet_pton(number, src))] if src else []
+    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
+    parts += [(16, struct.pack("=I", mark))] if mark else []
+    for kind, value in parts:
+        body += struct.pack("=HH", 4 + len(value), kind) + value
+    return request(RTM_GETROUTE, body)
 
 
 def _rules(door: RtnlSocket) -> list[Rule]:

@@ -175,6 +175,19 @@ def attributes(data: bytes, at: int) -> dict[int, bytes]:
     return found
 
 
+def attribute(data: bytes, at: int, wanted: int) -> bytes:
+    """One attribute from an offset on; empty when it is not there."""
+    end = len(data)
+    while at + 4 <= end:
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if size < 4:
+            break
+        if kind & 0x3FFF == wanted:
+            return data[at + 4:at + size]
+        at += (size + 3) & ~3
+    return b""
+
+
 def _failure(flags: int, body: bytes) -> Failure | None:
     """What an error message says, or the end of a dump; None for an ack."""
     code: int = struct.unpack_from("=i", body)[0]

@@ -76,11 +76,25 @@ class Fleet:
 
     async def started(self, name: str) -> None:
         """Wait until a node's daemons run. Errors: those of their start; LabnetError when no node has the name."""
+        await asyncio.shield(self._there(name).up)
+
+    async def addressed(self, name: str) -> None:
+        """Wait until a node's daemons need nothing of EC2 for their start any more, or have started, or failed. Errors: LabnetError when
+        no node has the name.
+        """
+        node = self._there(name)
+        filled = asyncio.get_running_loop().create_task(node.agent.filled())
+        try:
+            await asyncio.wait({filled, node.up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            filled.cancel()
+
+    def _there(self, name: str) -> _Node:
         node = self._nodes.get(name)
         if node is None:
             self._specs.pop(name, None)
             raise LabnetError(f"node {name} could not have its name", "something else on this machine or in this lab has it")
-        await asyncio.shield(node.up)
+        return node
 
     async def gone(self, name: str) -> None:
         """Wait until nothing is left of a node that was terminated. Unknown is fine."""

@@ -22,6 +22,7 @@ from labnet.cni.vpc.server import CniServer, NodePlugin
 from labnet.errors import NotFoundError
 from labnet.lab import credentials, programs, views
 from labnet.lab.credentials import Credentials
+from labnet.lab.owned_kernel import OwnedKernel
 from labnet.lab.paths import SOCKET_PATH_BYTES, LabPaths
 from labnet.ports import Kernel
 
@@ -127,7 +128,7 @@ class NoHost:
 class LocalHost:
     """A lab on this machine, its files below the lab's directory."""
 
-    def __init__(self, paths: LabPaths, kernel: Kernel) -> None:
+    def __init__(self, paths: LabPaths, kernel: OwnedKernel) -> None:
         self._paths, self._kernel = paths, kernel
         self._servers: dict[str, CniServer] = {}
 
@@ -191,7 +192,8 @@ class LocalHost:
 
     def has_room_for(self, node: str, netns: str) -> bool:
         """Is the namespace's name free on this machine, and is the path of the node's socket short enough?"""
-        return not Path(NETNS_DIR, netns).exists() and len(bytes(self._paths.cni_socket(node))) <= SOCKET_PATH_BYTES
+        free = self._kernel.prepared(netns) or not Path(NETNS_DIR, netns).exists()
+        return free and len(bytes(self._paths.cni_socket(node))) <= SOCKET_PATH_BYTES
 
     async def end_node(self, node: str, spaces: Sequence[str]) -> None:
         """Stop listening for a node, and end every program in these namespaces."""

@@ -1,4 +1,4 @@
-"""`up` and `down` as a user's command sees them: lock, fork the lab's process, follow it, take everything away again.
+"""`up` and `down` as a user's command sees them: lock, let the lab's process begin, follow it, take everything away again.
 
 `down` never asks the lab's process for anything but to end: what is to be removed stands in the registry, so it works
 just as well when that process was killed. A signal at any moment of `up` ends in the same removal.
@@ -11,7 +11,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFound
 from labnet.kernel import preflight
 from labnet.lab import client, programs, registry
 from labnet.lab.again import finished
+from labnet.lab.launch import Launch, Orders
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
 from labnet.lab.progress import Progress, progress_of
 from labnet.lab.registry import LabRecord, Registry
@@ -33,7 +33,6 @@ from labnet.model.values import frozen
 NETNS_DIR = Path("/run/netns")
 STOP_S = 10.0
 GONE_S = 60.0
-PID_BYTES = 4
 
 
 @frozen
@@ -52,8 +51,8 @@ class UpOptions:
 Report = Callable[[Progress], None]
 
 
-def up(scenario: Scenario, options: UpOptions, progress: Report) -> dict[str, Any]:
-    """Bring a lab up, or make a running one what the scenario says; returns its status.
+def up(scenario: Scenario, options: UpOptions, progress: Report, launch: Launch | None = None) -> dict[str, Any]:
+    """Bring a lab up, or make a running one what the scenario says; returns its status. `launch` is a process that waits already.
 
     Errors: PrerequisiteError, OwnershipError, ScenarioError; WaitTimeoutError (the lab stays); InterruptedByUser after a
     clean rollback.
@@ -64,14 +63,14 @@ def up(scenario: Scenario, options: UpOptions, progress: Report) -> dict[str, An
         raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")
     paths = LabPaths(options.run_dir, lab)
     paths.check_socket_lengths(tuple(node.name for node in scenario.nodes))
-    with _signals_raise(), registry.locked(paths) as lock:
+    with _signals_raise(), registry.locked(paths):
         record = registry.read(paths)
         if record is not None and registry.alive(record) and record.state == "running":
             return _reconcile(scenario, paths, options, progress)
         if record is not None:
             progress(Progress("clear", f"lab {lab} was left by a process that has ended: clearing what it left"))
             _take_down(paths, record)
-        return _start(scenario, paths, options, progress, lock)
+        return _start(scenario, paths, options, progress, launch)
 
 
 def hold(status: Mapping[str, Any], options: UpOptions, progress: Report) -> None:
@@ -123,7 +122,7 @@ def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress
     return finished(result)
 
 
-def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, lock: int) -> dict[str, Any]:
+def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, launch: Launch | None) -> dict[str, Any]:
     wanted = planned_namespaces(scenario, paths.lab)
     for name in wanted:
         if (NETNS_DIR / name).exists():
@@ -137,7 +136,7 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
     )
     Registry(paths, record).write(record)
     try:
-        status = finished(_run_process(scenario, paths, options, record, progress, lock))
+        status = finished(_run_process(scenario, paths, options, record, progress, launch or Launch()))
         if options.signals_stay_blocked:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # what came before this raises here
         return status
@@ -152,13 +151,11 @@ def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Re
 
 
 def _run_process(
-    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, progress: Report, lock: int
+    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, progress: Report, launch: Launch
 ) -> dict[str, Any]:
-    """Fork the lab's process and follow it until it is ready or has failed."""
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:  # open in the new process alone, so that its end is the end of the stream
-            pid = _fork_process(scenario, paths, options, record, ours, theirs, lock)
+    """Let the lab's process begin, and follow it until it is ready or has failed."""
+    with launch.socket as ours:
+        pid = launch.order(Orders(scenario, paths, record, options.timeout_s))
         with ours.makefile("rb") as lines:
             for line in lines:
                 message = json.loads(line)
@@ -170,61 +167,6 @@ def _run_process(
                 else:
                     return dict(message["ready"])
     raise LabnetError(f"the lab's process {pid} ended before the lab was up", f"what it said:\n{_tail(paths.log)}")
-
-
-def _fork_process(
-    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket, lock: int
-) -> int:
-    """Fork twice: the lab's process has no terminal, no parent and none of our streams. Returns its pid.
-
-    Signals wait until the new process has written its pid into the registry and said so: from then on a rollback finds it.
-    """
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        child = os.fork()
-        if child == 0:
-            os.setsid()
-            if os.fork() != 0:
-                os._exit(0)
-            os.close(lock)
-            _become_process(scenario, paths, options, record, ours, theirs)
-        os.waitpid(child, 0)
-        theirs.close()
-        if not select.select([ours], [], [], STOP_S)[0]:
-            raise LabnetError("the lab's process did not start", f"{paths.log} may say why")
-        return int.from_bytes(ours.recv(PID_BYTES, socket.MSG_WAITALL), "big")
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-
-
-def _become_process(
-    scenario: Scenario, paths: LabPaths, options: UpOptions, record: LabRecord, ours: socket.socket, theirs: socket.socket
-) -> None:
-    """The rest of the lab's process: never returns."""
-    status = 1
-    try:
-        ours.close()
-        log = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.chdir("/")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-        record = replace(record, pid=os.getpid(), pid_start=registry.process_start(os.getpid()))
-        Registry(paths, record).write(record)
-        theirs.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
-        from labnet.lab import process  # late: only the lab's process needs the whole lab
-
-        status = process.run(scenario, paths, record, options.timeout_s, theirs)
-    except BaseException:  # noqa: BLE001 - the last line of a process: whatever it was stands in the log
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
 
 def planned_namespaces(scenario: Scenario, lab: str) -> list[str]:

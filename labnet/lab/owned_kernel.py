@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.assistants import Assistants
 from labnet.lab.registry import Registry
 
 
 class OwnedKernel(LinuxKernel):
     """LinuxKernel that journals: intent, creation, inode; and the end of a namespace."""
 
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
+    def __init__(self, registry: Registry, assistants: Assistants | None = None) -> None:
+        super().__init__(nursery=assistants.nursery if assistants else None, crew=assistants.crew if assistants else None)
         self._registry = registry
-
-    def prepare_netns(self, names: Sequence[str]) -> None:
-        """Begin to make namespaces, named in the registry first."""
-        self._registry.intend(names)
-        super().prepare_netns(names)
 
     def create_netns(self, names: Sequence[str]) -> None:
         """Make namespaces, named in the registry first."""

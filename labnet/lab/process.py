@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.errors import EXIT_INTERRUPTED, LabnetError
+from labnet.lab.assistants import Assistants
 from labnet.lab.control import ControlServer
 from labnet.lab.host import LocalHost
 from labnet.lab.owned_kernel import OwnedKernel
@@ -41,14 +42,17 @@ def log(text: str) -> None:
     sys.stderr.flush()
 
 
-def run(scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float, caller: socket.socket) -> int:
+def run(
+    scenario: Scenario, paths: LabPaths, record: LabRecord, timeout_s: float, caller: socket.socket, assistants: Assistants | None = None
+) -> int:
     """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
     clock = LabClock()
     loop = new_event_loop(clock)
     store = SqliteStore(paths.store, loop.call_soon)
     registry = Registry(paths, replace(record, pid=os.getpid()))
     try:
-        return loop.run_until_complete(_live(scenario, paths, registry, store, clock, timeout_s, _Caller(caller)))
+        world = _make_world(scenario, paths, registry, store, clock, assistants)
+        return loop.run_until_complete(_live(world, paths, registry, timeout_s, _Caller(caller)))
     finally:
         store.close()
         loop.close()
@@ -80,17 +84,20 @@ class _Caller:
             self._sock = None
 
 
-async def _live(
-    scenario: Scenario, paths: LabPaths, registry: Registry, store: SqliteStore, clock: LabClock, timeout_s: float, caller: _Caller
-) -> int:
+def _make_world(
+    scenario: Scenario, paths: LabPaths, registry: Registry, store: SqliteStore, clock: LabClock, assistants: Assistants | None
+) -> World:
+    kernel = OwnedKernel(registry, assistants)
+    world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=LocalHost(paths, kernel), serves=True)
+    world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
+    return world
+
+
+async def _live(world: World, paths: LabPaths, registry: Registry, timeout_s: float, caller: _Caller) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    kernel = OwnedKernel(registry)
-    host = LocalHost(paths, kernel)
-    world = World(scenario, registry.record.lab, kernel, clock, store, log=log, host=host, serves=True)
-    world.fleet.on_count = lambda count: registry.write(replace(registry.record, nodes=count)) if not clock.virtual else None
     control = ControlServer(Verbs(world).table(), log)
     try:
         gc.disable()  # nothing made while a lab comes up is garbage soon; collecting costs a fifth of that time
@@ -103,7 +110,7 @@ async def _live(
             await asyncio.wait({up})
             return EXIT_INTERRUPTED
         caller.tell({"ready": _ready(up.result(), world, registry)})
-        clock.go_real(scenario.time_factor)
+        world.clock.go_real(world.scenario.time_factor)
         caller.leave()
         gc.enable()
         world.spawn(_load_the_rest(world), "late libraries")

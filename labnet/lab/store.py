@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ class SqliteStore:
             return
         self._db.execute("begin")
         try:
-            for statement, values in waiting:
-                self._db.execute(statement, values)
+            for statement, rows in groupby(waiting, key=_statement):
+                self._db.executemany(statement, [values for _statement, values in rows])
         except BaseException:
             self._db.execute("rollback")
             self._waiting = waiting + self._waiting
@@ -99,6 +100,10 @@ class SqliteStore:
             self.flush()
         elif len(self._waiting) == 1:
             self._later(self.flush)
+
+
+def _statement(write: tuple[str, tuple[object, ...]]) -> str:
+    return write[0]
 
 
 class MemoryStore:

@@ -86,14 +86,11 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
-        self.kernel.prepare_netns([names.pod_netns(self.lab, pod.namespace, pod.name) for pod in self.scenario.pods if not pod.host_network])
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
         kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
-        for number, node in enumerate(self.scenario.nodes, 1):
-            await self.add_node(node)
-            tell("nodes", f"node {node.name}", number, len(self.scenario.nodes))
+        await self._add_nodes(tell)
         for pod in self.scenario.pods:
             self.add_pod(pod)
         waiting = await self.settle(timeout_s, tell)
@@ -108,9 +105,21 @@ class World:
 
     async def add_node(self, node: NodeSpec) -> None:
         """Run an instance for a node of the scenario, and wait for its daemons. Errors: LabnetError."""
+        await self._begin_node(node)
+        await self.fleet.started(node.name)
+
+    async def _add_nodes(self, tell: Tell) -> None:
+        """All nodes: each has its addresses before the next one asks for any; their packet filters are loaded meanwhile."""
+        for node in self.scenario.nodes:
+            await self._begin_node(node)
+        for number, node in enumerate(self.scenario.nodes, 1):
+            await self.fleet.started(node.name)
+            tell("nodes", f"node {node.name}", number, len(self.scenario.nodes))
+
+    async def _begin_node(self, node: NodeSpec) -> None:
         self.fleet.expect(node)
         await cloud_setup.run_node(self._api, node, self._ids)
-        await self.fleet.started(node.name)
+        await self.fleet.addressed(node.name)
 
     def _name_taken(self, name: str) -> bool:
         """Would a node of that name meet a pod, or a namespace of somebody else? The namespaces of all stand in one folder."""

@@ -32,7 +32,7 @@ def aws_id(kind: str, seed: int, lab: str, name: str) -> str:
 
 def mac(seed: int, lab: str, name: str) -> str:
     """A locally administered unicast MAC that follows from seed, lab and the logical name: ``02:`` and five bytes."""
-    return "02:" + ":".join(f"{byte:02x}" for byte in digest(seed, lab, "mac", name)[:5])
+    return "02:" + digest(seed, lab, "mac", name)[:5].hex(":")
 
 
 def pod_hash(namespace: str, pod: str, nic: int = 0) -> str:

@@ -1,52 +1,99 @@
-"""What the door does beside other work: namespaces made ahead, jobs on a thread of its own."""
+"""What passes beside the door's other work: namespaces made ahead by a process, jobs done by a thread or by other processes."""
 
 from __future__ import annotations
 
 import errno
+import os
+import select
+import signal
 import socket
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from labnet.errors import KernelError
+from labnet.kernel.crew import start_crew
 from labnet.kernel.door import LinuxKernel
 from labnet.kernel.netns import create, remove_name
-from labnet.model.netstate import Batch, Change, Link, LinkUp, Route, VethPeer
+from labnet.kernel.nursery import Nursery
+from labnet.model.netstate import Batch, Change, Link, LinkUp, NftTable, Route, VethPeer
 
 pytestmark = pytest.mark.kernel
 Name = Callable[[str], str]
 
 
-def test_a_prepared_namespace_is_taken_and_is_like_any_other(kernel: LinuxKernel, name: Name) -> None:
+@pytest.fixture
+def helped(name: Name) -> Iterator[Callable[[list[str]], LinuxKernel]]:
+    """A door whose namespaces of these names are made ahead."""
+    made: list[LinuxKernel] = []
+
+    def make(names: list[str]) -> LinuxKernel:
+        made.append(LinuxKernel(nursery=Nursery(names)))
+        return made[-1]
+
+    yield make
+    for door in made:
+        door.remove_netns(list(door.known))
+        door.close()
+
+
+@pytest.fixture
+def crewed(name: Name) -> Iterator[LinuxKernel]:
+    """A door whose jobs two other processes do."""
+    door = LinuxKernel(crew=start_crew(2))
+    yield door
+    door.remove_netns(list(door.known))
+    door.close()
+
+
+def test_a_prepared_namespace_is_taken_and_is_like_any_other(helped: Callable[[list[str]], LinuxKernel], name: Name) -> None:
     wanted = [name(f"p{number}") for number in range(8)]
-    kernel.prepare_netns(wanted)
+    kernel = helped(wanted)
+    assert kernel.prepared(wanted[7])
     kernel.create_netns(wanted[:5])
-    assert all(kernel.exists(one) for one in wanted[:5])
+    assert all(kernel.exists(one) for one in wanted[:5]) and not kernel.prepared(wanted[0])
     assert LinkUp("lo") in kernel.observe(wanted[0])
     assert kernel.inode(wanted[0]) == Path(f"/run/netns/{wanted[0]}").stat().st_ino
     kernel.finish_preparing()
     assert not [one for one in wanted[5:] if Path(f"/run/netns/{one}").exists()], "what nobody asked for is gone"
+    assert not kernel.prepared(wanted[7])
     kernel.finish_preparing()
 
 
-def test_names_that_were_not_prepared_are_made_beside_those_that_were(kernel: LinuxKernel, name: Name) -> None:
-    kernel.prepare_netns([name("p0"), name("p1")])
+def test_names_that_were_not_prepared_are_made_beside_those_that_were(helped: Callable[[list[str]], LinuxKernel], name: Name) -> None:
+    kernel = helped([name("p0"), name("p1")])
     kernel.create_netns([name("other"), name("p1"), name("p0")])
     assert all(kernel.exists(name(one)) for one in ("other", "p0", "p1"))
 
 
-def test_a_taken_name_is_told_and_nothing_of_the_call_is_left(kernel: LinuxKernel, name: Name) -> None:
+def test_a_taken_name_is_told_and_nothing_of_the_call_is_left(helped: Callable[[list[str]], LinuxKernel], name: Name) -> None:
     create([name("taken")])
     try:
-        kernel.prepare_netns([name("p0"), name("taken")])
+        kernel = helped([name("p0"), name("taken")])
         with pytest.raises(KernelError) as caught:
             kernel.create_netns([name("p0"), name("taken")])
         assert caught.value.errno == errno.EEXIST
         assert not Path(f"/run/netns/{name('p0')}").exists()
         assert Path(f"/run/netns/{name('taken')}").exists(), "it is somebody else's"
+        kernel.close()
+        assert Path(f"/run/netns/{name('taken')}").exists(), "and stays when the nursery closes"
     finally:
         remove_name(name("taken"))
+
+
+def test_when_the_nursery_was_killed_namespaces_are_made_here(name: Name) -> None:
+    nursery = Nursery([])
+    wanted = [name("p0"), name("p1")]
+    nursery._names, nursery._coming = tuple(wanted), set(wanted)  # it has named them, and ends before it makes one
+    kernel = LinuxKernel(nursery=nursery)
+    try:
+        kernel.create_netns(wanted)
+        assert all(kernel.exists(one) for one in wanted)
+    finally:
+        kernel.remove_netns(wanted)
+        kernel.close()
 
 
 def pod(netns: str, node: str, number: int) -> list[Batch]:
@@ -57,7 +104,9 @@ def pod(netns: str, node: str, number: int) -> list[Batch]:
     ]
 
 
-def test_jobs_go_together_and_the_one_that_fails_fails_alone(kernel: LinuxKernel, name: Name) -> None:
+@pytest.mark.parametrize("by", ["kernel", "crewed"])
+def test_jobs_go_together_and_the_one_that_fails_fails_alone(request: pytest.FixtureRequest, by: str, name: Name) -> None:
+    kernel: LinuxKernel = request.getfixturevalue(by)
     node, pods = name("node"), [name(f"pod{number}") for number in range(4)]
     kernel.create_netns([node, *pods])
     jobs = [pod(netns, node, number) for number, netns in enumerate(pods)]
@@ -69,6 +118,72 @@ def test_jobs_go_together_and_the_one_that_fails_fails_alone(kernel: LinuxKernel
     assert kernel.links(node) == {"lo", "eni0", "eni1", "eni3"}
     assert kernel.links(pods[2]) == {"lo"}, "all or nothing"
     assert {item.dst for item in kernel.observe(node).all(Route) if item.protocol == "boot"} == {"10.9.0.0/32", "10.9.0.1/32", "10.9.0.3/32"}
+
+
+def test_each_node_has_one_worker_and_answers_come_in_the_order_of_the_jobs(crewed: LinuxKernel, name: Name) -> None:
+    nodes, pods = [name("n0"), name("n1")], [name(f"pod{number}") for number in range(6)]
+    crewed.create_netns([*nodes, *pods])
+    jobs = [pod(netns, nodes[number % 2], number) for number, netns in enumerate(pods)]
+    jobs[3][1] = (nodes[1], (*jobs[3][1][1], Change("add", Route("10.9.1.0/24", "nowhere"))))
+    outcome = crewed.submit(jobs).result(timeout=30)
+    assert [error is None for error in outcome] == [True, True, True, False, True, True]
+    assert crewed.links(nodes[0]) == {"lo", "eni0", "eni2", "eni4"} and crewed.links(nodes[1]) == {"lo", "eni1", "eni5"}
+
+
+def test_what_workers_did_and_what_this_door_does_go_on_from_each_other(crewed: LinuxKernel, name: Name) -> None:
+    node, pods = name("node"), [name(f"pod{number}") for number in range(5)]
+    crewed.create_netns([node, *pods])
+    assert crewed.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
+    crewed.apply(pod(pods[1], node, 1))  # the index that the worker gave away is known here
+    assert crewed.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None], "an index that was used meanwhile is no obstacle"
+    crewed.finish_preparing()
+    assert crewed.submit([pod(pods[3], node, 3)]).result(timeout=30) == [None], "afterwards a thread does it"
+    crewed.apply(pod(pods[4], node, 4))
+    assert crewed.links(node) == {"lo", *(f"eni{number}" for number in range(5))}
+    indexes = sorted(item.name for item in crewed.observe(node).all(Link) if item.name != "lo")
+    assert indexes == [f"eni{number}" for number in range(5)]
+
+
+def test_a_table_that_a_worker_loaded_is_known_here(crewed: LinuxKernel, name: Name) -> None:
+    table = NftTable("ip", "mine", "\tchain c {\n\t\tcounter accept\n\t}")
+    crewed.create_netns([name("a")])
+    assert crewed.submit([[(name("a"), (Change("add", table),))]]).result(timeout=30) == [None]
+    assert table in crewed.observe(name("a"))
+
+
+def test_jobs_of_a_killed_worker_fail_and_the_next_ones_are_done_here(crewed: LinuxKernel, name: Name) -> None:
+    node, pods = name("node"), [name("pod0"), name("pod1")]
+    crewed.create_netns([node, *pods])
+    assert crewed._crew is not None
+    for worker in crewed._crew._workers:
+        os.kill(worker._forked.pid, signal.SIGSTOP)
+    waiting = crewed.submit([pod(pods[0], node, 0)])
+    for worker in crewed._crew._workers:
+        os.kill(worker._forked.pid, signal.SIGKILL)
+    (error,) = waiting.result(timeout=30)
+    assert isinstance(error, KernelError) and "has ended" in str(error)
+    assert crewed.submit([pod(pods[1], node, 1)]).result(timeout=30) == [None]
+    assert crewed.links(node) == {"lo", "eni1"}
+
+
+def test_helpers_do_not_outlive_whoever_made_them(name: Name) -> None:
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        crew = start_crew(1)
+        os.write(writer, struct.pack("=I", crew._workers[0]._forked.pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.close(writer)
+    (helper,) = struct.unpack("=I", os.read(reader, 4))
+    os.close(reader)
+    try:
+        handle = os.pidfd_open(helper)
+    except ProcessLookupError:
+        handle = None
+    os.waitpid(parent, 0)
+    if handle is not None:
+        assert select.select([handle], [], [], 30)[0], "it ends with its parent"
+        os.close(handle)
 
 
 def test_sockets_are_opened_all_or_none(kernel: LinuxKernel, name: Name) -> None:

@@ -1,0 +1,28 @@
+"""The processes that help the lab's own while it comes up: what they do in the kernel passes beside its planning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from labnet.kernel.crew import Crew, start_crew
+from labnet.kernel.nursery import Nursery
+from labnet.model.values import frozen
+
+CREW_FROM_PODS = 64
+"""For fewer pods the processes cost more than they save."""
+MOST_WORKERS = 4
+
+
+@frozen
+class Assistants:
+    """A nursery that makes the lab's namespaces ahead, and a crew that wires its pods; either may be missing."""
+
+    nursery: Nursery | None = None
+    crew: Crew | None = None
+
+
+def start(namespaces: Sequence[str], pods: int) -> Assistants:
+    """Begin to make the namespaces, which must stand in the registry already; who gets the assistants ends them."""
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    return Assistants(Nursery(namespaces), start_crew(workers) if pods >= CREW_FROM_PODS and workers > 1 else None)
