@@ -121,6 +121,9 @@ class Kernel(Protocol):
     def links(self, netns: str) -> frozenset[str]:
         """The names of a namespace's links, as they are now. Errors: KernelError."""
 
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link, without masks: one quick question. Errors: KernelError ENODEV."""
+
     def adopt(self, descriptor: int) -> str:
         """The name for an opened namespace: a known one's own, else a new one that stays valid until `remove_netns`."""
 
@@ -237,8 +240,13 @@ class Slices(Protocol):
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
 
-    def observe(self, netns: str, *, packet_filter: bool = True) -> KernelState:
-        """The namespace as the kernel holds it now, in the words of the claims where both mean the same. Errors: KernelError."""
+    def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
+        """The namespace as the kernel holds it now, in the words of the claims where both mean the same; of the sysctls those named, or
+        (None) those that somebody claims. Errors: KernelError.
+        """
+
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link, without masks. Errors: KernelError ENODEV."""
 
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""

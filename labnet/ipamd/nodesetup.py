@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from labnet.ipamd.leftovers import standing_node
 from labnet.ipamd.routes import NODE_SLICE, plan_node
 from labnet.ipamd.settings import Settings
-from labnet.model.netstate import Backend, Slice
+from labnet.model.netstate import Backend, Slice, Sysctl
 from labnet.ports import Slices
 
 
@@ -31,6 +31,7 @@ class NodeSetup:
         claimed = self._slices.claimed(self._netns, NODE_SLICE)
         if not starting and claimed == plan:
             return None
-        standing = standing_node(self._slices.observe(self._netns), claimed, plan, self._settings, self._backend)
+        seen = self._slices.observe(self._netns, sysctls=[item.path for item in plan.objects if isinstance(item, Sysctl)])
+        standing = standing_node(seen, claimed, plan, self._settings, self._backend)
         self._slices.assume(self._netns, Slice(NODE_SLICE, standing))
         return self._slices.set_soon([(self._netns, plan)])

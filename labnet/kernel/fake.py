@@ -16,6 +16,7 @@ from labnet.kernel.diff import matches, sysctl_path
 from labnet.kernel.fake_netns import ETHERNET_MTU, FakeNetns, Refused
 from labnet.model.names import mac as deterministic_mac
 from labnet.model.netstate import (
+    Addr,
     Batch,
     Change,
     IptChain,
@@ -197,6 +198,13 @@ class FakeKernel:
     def links(self, netns: str) -> frozenset[str]:
         """The names of a namespace's links."""
         return frozenset(item.name for item in self._get("links", netns).listed() if isinstance(item, Link))
+
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link. Errors: ENODEV."""
+        held = self._get("addresses", netns)
+        if held.link(link) is None:
+            raise KernelError("read", netns, f"addresses of {link}", errno.ENODEV, f"no link {link}")
+        return frozenset(item.address for item in held.all(Addr) if (item.link, item.family) == (link, "inet"))
 
     def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
         """Everything of a namespace; of the sysctls asked for those that were ever written."""

@@ -22,6 +22,7 @@ from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
+RTM_F_LOOKUP_TABLE = 0x1000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
 SKIP_STATS = 1 << 3
@@ -108,6 +109,13 @@ def _addrs(door: RtnlSocket, names: Mapping[int, str], connected: set[tuple[str 
     return found
 
 
+def addresses_on(door: RtnlSocket, link_index: int) -> frozenset[str]:
+    """The IPv4 addresses on one link, without masks."""
+    rows = door.dump(request(RTM_GETADDR, _ADDR.pack(socket.AF_INET, 0, 0, 0, 0)))
+    said = [attributes(row, 8) for row in rows if _ADDR.unpack_from(row)[4] == link_index]
+    return frozenset(_address(one.get(2) or one[1]) for one in said)
+
+
 def routes(door: RtnlSocket, names: Mapping[int, str]) -> list[Route]:
     """The routes of all tables, IPv4 first."""
     found: list[Route] = []
@@ -145,6 +153,20 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
         mtu_bytes=_u32(metrics.get(2)),
         protocol=_PROTOCOL_NAMES.get(protocol, str(protocol)),
     )
+
+
+def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
+    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+    number = FAMILIES[family]
+    bits = 32 if family == "inet" else 128
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    parts = [(1, socket.inet_pton(number, dst))]
+    parts += [(2, socket.inet_pton(number, src))] if src else []
+    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
+    parts += [(16, struct.pack("=I", mark))] if mark else []
+    for kind, value in parts:
+        body += struct.pack("=HH", 4 + len(value), kind) + value
+    return request(RTM_GETROUTE, body)
 
 
 def _rules(door: RtnlSocket) -> list[Rule]:

@@ -98,6 +98,11 @@ class NodeAgent:
         self._runtime.use(conflist)
         self._kubelet.network_ready()
 
+    async def filled(self) -> None:
+        """Wait until ipamd has asked EC2 for what it wants at its start; what is left is the kernel's part."""
+        if self._daemon is not None:
+            await self._daemon.ipamd.filled.wait()
+
     def loops(self) -> Iterator[tuple[Coroutine[Any, Any, None], str]]:
         """What runs for as long as the node does."""
         yield self._kubelet.run(), "kubelet"
