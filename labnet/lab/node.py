@@ -83,11 +83,6 @@ class NodeAgent:
         if self._daemon is not None:
             await self._daemon.start()
 
-    async def filled(self) -> None:
-        """Wait until ipamd has asked EC2 for what it wants at its start; what is left is the kernel's part."""
-        if self._daemon is not None:
-            await self._daemon.ipamd.filled.wait()
-
     async def _ready(self, env: Env) -> None:
         """A daemon answers: serve the plugin, and write the list that new pods are attached by."""
         parts, conflist = self._parts, vpc_conflist(self._dialect, env)
