@@ -55,7 +55,10 @@ def kind_of(entry: Action) -> str:
 
 
 def coverage(known: Iterable[str] | None = None, actions: Mapping[str, Action] = ACTIONS) -> dict[str, Any]:
-    """The Ec2Coverage document: `stateOnlyParameters` are kept and shown by an action that acts otherwise; `known` are all actions of EC2 (default: botocore's model)."""
+    """The Ec2Coverage document; `known` are all actions of EC2 (default: botocore's model).
+
+    `stateOnlyParameters` are those that an action which acts otherwise keeps and describes alone.
+    """
     every = sorted(_model_actions() if known is None else known)
     missing = [name for name in every if name not in actions]
     rows = [

@@ -272,7 +272,8 @@ def test_what_the_first_eni_has_when_custom_networking_comes_is_the_most_that_it
     one.settings = replace(one.settings, custom_networking=True)
     one.ipamd = one.daemon()
     one.start()
-    assert [(eni["used"] + eni["warm"], eni["max"]) for eni in one.ipamd.state()["enis"]][0] == (4, 4)
+    held = one.ipamd.state()["enis"][0]
+    assert (held["used"] + held["warm"], held["max"]) == (4, 4)
 
 
 def test_the_groups_of_the_eniconfig_and_its_keys(node: Make) -> None:
