@@ -121,6 +121,9 @@ class Kernel(Protocol):
     def links(self, netns: str) -> frozenset[str]:
         """The names of a namespace's links, as they are now. Errors: KernelError."""
 
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link, without masks: one quick question. Errors: KernelError ENODEV."""
+
     def adopt(self, descriptor: int) -> str:
         """The name for an opened namespace: a known one's own, else a new one that stays valid until `remove_netns`."""
 
@@ -134,9 +137,6 @@ class Kernel(Protocol):
         """Read a namespace back; of the sysctls those asked for (paths as in Sysctl) that exist. `packet_filter` False = quicker, without
         iptables and nftables.
         """
-
-    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
-        """The IPv4 addresses of global scope that a link has now; none for a link that is not there. Errors: KernelError."""
 
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
@@ -241,12 +241,12 @@ class Slices(Protocol):
         """What the slice claims now, or None."""
 
     def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
-        """The namespace as the kernel holds it now, in the words of the claims where both mean the same; of sysctls those asked for,
-        else those claimed. Errors: KernelError.
+        """The namespace as the kernel holds it now, in the words of the claims where both mean the same; of the sysctls those named, or
+        (None) those that somebody claims. Errors: KernelError.
         """
 
-    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
-        """The IPv4 addresses of global scope that a link has now; none for a link that is not there. Errors: KernelError."""
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link, without masks. Errors: KernelError ENODEV."""
 
     def assume(self, netns: str, part: Slice) -> None:
         """Record a slice without touching the kernel: what is there already, or, with an empty slice, what is left standing unclaimed."""

@@ -13,8 +13,14 @@ Document = Mapping[str, Any]
 
 def status_tables(status: Document, wide: bool) -> list[Table]:
     """Nodes with a row for each ENI, then pods."""
-    head = f"lab {status['lab']}: {status['state']}, scenario {status['scenario']}\n"
+    changed = f"; 'labnet set env' made of it: {env_text(status['changedEnv'])}" if status.get("changedEnv") else ""
+    head = f"lab {status['lab']}: {status['state']}, scenario {status['scenario']}{changed}\n"
     return [_nodes(status["nodes"], wide, head), _pods(status["pods"], wide)]
+
+
+def env_text(changed: Mapping[str, str | None]) -> str:
+    """Variables as `labnet set env` takes them: NAME=VALUE, NAME- for one that is not there."""
+    return " ".join(f"{name}-" if value is None else f"{name}={value}" for name, value in changed.items())
 
 
 def status_names(status: Document) -> list[str]:

@@ -13,7 +13,7 @@ import click
 from labnet.cli.output import Table, counted, data, print_document, say
 from labnet.cli.progress import ProgressLine
 from labnet.cli.render_plan import print_plan
-from labnet.cli.render_status import status_names, status_tables
+from labnet.cli.render_status import env_text, status_names, status_tables
 from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_labs, complete_scenarios, duration, pass_session, session_options
 from labnet.errors import NotFoundError
 
@@ -62,11 +62,6 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
             session.backend.hold(status, session.run_dir, progress)
         say(f"lab {status['lab']} is down")
     return 0
-
-
-def env_text(changed: Mapping[str, str | None]) -> str:
-    """Variables as `labnet set env` takes them: NAME=VALUE, NAME- for one that is not there."""
-    return " ".join(f"{name}-" if value is None else f"{name}={value}" for name, value in changed.items())
 
 
 def _summary(status: Mapping[str, Any], took_s: float) -> str:

@@ -6,8 +6,9 @@ Source: docs/sources.md#ipamd-node
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from labnet.errors import IpamError
+from labnet.errors import IpamError, KernelError
 from labnet.ipamd.leftovers import standing_eni
 from labnet.ipamd.metadata import AttachedEni
 from labnet.ipamd.routes import EniWiring, eni_slice, plan_eni
@@ -35,11 +36,18 @@ class EniSetup:
         self._wire(wiring)
 
     def _wire(self, wiring: EniWiring) -> None:
-        """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them."""
+        """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them.
+
+        A new ENI's link has no past and is set up unseen; if the kernel refuses, there was one after all.
+        """
         plan = plan_eni(self._settings, wiring)
-        if self._slices.addresses(self._netns, eni_link(wiring.device_index)):  # else there is nothing that has to give way
-            seen = self._slices.observe(self._netns, packet_filter=False, sysctls=())
-            self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
+        link = eni_link(wiring.device_index)
+        if self._slices.claimed(self._netns, plan.name) is None and not self._slices.addresses(self._netns, link):
+            with suppress(KernelError):
+                self._slices.set([(self._netns, plan)])
+                return
+        seen = self._slices.observe(self._netns, packet_filter=False, sysctls=())
+        self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))
         self._slices.set([(self._netns, plan)])
 
     async def _wait_for_link(self, link: str, mac: str) -> None:

@@ -31,7 +31,7 @@ class NodeSetup:
         claimed = self._slices.claimed(self._netns, NODE_SLICE)
         if not starting and claimed == plan:
             return None
-        ours = [item.path for item in (*(claimed.objects if claimed is not None else ()), *plan.objects) if isinstance(item, Sysctl)]
-        standing = standing_node(self._slices.observe(self._netns, sysctls=ours), claimed, plan, self._settings, self._backend)
+        seen = self._slices.observe(self._netns, sysctls=[item.path for item in plan.objects if isinstance(item, Sysctl)])
+        standing = standing_node(seen, claimed, plan, self._settings, self._backend)
         self._slices.assume(self._netns, Slice(NODE_SLICE, standing))
         return self._slices.set_soon([(self._netns, plan)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +25,6 @@ from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.nursery import Nursery
 from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
-from labnet.kernel.rtnl_encode import FAMILIES
 from labnet.kernel.rtnl_socket import Failure
 from labnet.kernel.spaces import Spaces, Visit
 from labnet.kernel.worker import Met, NewLink
@@ -47,7 +45,6 @@ from labnet.model.netstate import (
 )
 from labnet.ports import ProgramResult, RouteAnswer
 
-RTM_F_LOOKUP_TABLE = 0x1000
 REMOVE_TIMEOUT_S = 60.0
 _MAKERS: dict[type, str] = {
     **dict.fromkeys(RTNL_OBJECTS, "rtnl"), Sysctl: "sysctl", **dict.fromkeys((NftTable, NftPortChain, NftElement), "nft"),
@@ -283,13 +280,15 @@ class LinuxKernel:
                 visit.discard(netns)
                 raise KernelError("read", netns, "links", error.errno or 0, str(error)) from error
 
-    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
-        """The IPv4 addresses of global scope that a link has now. Errors: KernelError."""
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link. Errors: KernelError ENODEV."""
         with self._work() as visit:
+            index = self._writer.index(visit, netns, link)
+            if index is None:
+                raise KernelError("read", netns, f"addresses of {link}", errno.ENODEV, f"no link {link}")
             try:
-                return observe.addresses(visit.socket(netns), link)
+                return observe.addresses_on(visit.socket(netns), index)
             except OSError as error:
-                visit.discard(netns)
                 raise KernelError("read", netns, f"addresses of {link}", error.errno or 0, str(error)) from error
 
     def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
@@ -318,7 +317,7 @@ class LinuxKernel:
             if iif and index is None:
                 raise KernelError("route get", netns, f"{dst} iif {iif}", errno.ENODEV)
             try:
-                answer = visit.socket(netns).ask(_route_question(family, dst, src, index, mark))
+                answer = visit.socket(netns).ask(observe.route_question(family, dst, src, index, mark))
             except (OSError, ValueError) as error:
                 raise KernelError("route get", netns, dst, getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
             if isinstance(answer, Failure):
@@ -386,17 +385,3 @@ class LinuxKernel:
 def _is_leftover(change: Change) -> bool:
     """A link that was cleared away, now to be put back: it is no loss, and nobody knows its peer."""
     return change.op == "add" and isinstance(change.object, Link) and change.object.peer is None
-
-
-def _route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
-    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
-    number = FAMILIES[family]
-    bits = 32 if family == "inet" else 128
-    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
-    parts = [(1, socket.inet_pton(number, dst))]
-    parts += [(2, socket.inet_pton(number, src))] if src else []
-    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
-    parts += [(16, struct.pack("=I", mark))] if mark else []
-    for kind, value in parts:
-        body += struct.pack("=HH", 4 + len(value), kind) + value
-    return observe.request(observe.RTM_GETROUTE, body)

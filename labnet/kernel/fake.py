@@ -199,17 +199,19 @@ class FakeKernel:
         """The names of a namespace's links."""
         return frozenset(item.name for item in self._get("links", netns).listed() if isinstance(item, Link))
 
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link. Errors: ENODEV."""
+        held = self._get("addresses", netns)
+        if held.link(link) is None:
+            raise KernelError("read", netns, f"addresses of {link}", errno.ENODEV, f"no link {link}")
+        return frozenset(item.address for item in held.all(Addr) if (item.link, item.family) == (link, "inet"))
+
     def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
         """Everything of a namespace; of the sysctls asked for those that were ever written."""
         held = self._get("observe", netns)
         found = [Sysctl(path, held.sysctls[sysctl_path(path)]) for path in dict.fromkeys(sysctls) if sysctl_path(path) in held.sysctls]
         shown = held.listed() if packet_filter else [item for item in held.listed() if not isinstance(item, PACKET_FILTER)]
         return KernelState((*shown, *found))
-
-    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
-        """The IPv4 addresses of global scope on a link."""
-        found = (item for item in self._get("observe", netns).listed() if isinstance(item, Addr))
-        return tuple(item.address for item in found if (item.link, item.family, item.scope) == (link, "inet", "global"))
 
     def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
         """Where policy rules and routes send a packet; nothing but them is asked."""

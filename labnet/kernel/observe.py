@@ -17,10 +17,11 @@ from typing import Literal, cast
 from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
 from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
-from labnet.kernel.rtnl_socket import Failure, RtnlSocket, attribute, attributes
+from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
+RTM_F_LOOKUP_TABLE = 0x1000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
 SKIP_STATS = 1 << 3
@@ -85,21 +86,6 @@ def rtnetlink(door: RtnlSocket) -> list[KernelObject]:
     return objects
 
 
-def addresses(door: RtnlSocket, link: str) -> tuple[str, ...]:
-    """The IPv4 addresses of global scope on one link; none without the link. Errors: OSError."""
-    name = link.encode() + b"\0"
-    asked = struct.pack("=HH", 4 + len(name), IFLA_IFNAME) + name
-    answer = door.ask(request(RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + asked + b"\0" * (-len(asked) % 4)))
-    if isinstance(answer, Failure):
-        if answer.number == errno.ENODEV:
-            return ()
-        raise OSError(answer.number, answer.reason)
-    _family, _type, index, _flags, _change = _LINK.unpack_from(answer)
-    rows = door.dump(request(RTM_GETADDR, _ADDR.pack(socket.AF_INET, 0, 0, 0, index)))
-    said = [(_ADDR.unpack_from(row), attributes(row, 8)) for row in rows]
-    return tuple(_address(words.get(2) or words[1]) for (_inet, _bits, _some, scope, at), words in said if (scope, at) == (0, index))
-
-
 def _addrs(door: RtnlSocket, names: Mapping[int, str], connected: set[tuple[str | None, str]], up: set[str]) -> list[Addr]:
     found: list[Addr] = []
     for row in door.dump(request(RTM_GETADDR, _ADDR.pack(0, 0, 0, 0, 0))):
@@ -120,6 +106,13 @@ def _addrs(door: RtnlSocket, names: Mapping[int, str], connected: set[tuple[str 
             derived=(link == "lo" and (address, bits) in (("127.0.0.1", 8), ("::1", 128))) or (family == "inet6" and scope == SCOPES["link"]),
         ))
     return found
+
+
+def addresses_on(door: RtnlSocket, link_index: int) -> frozenset[str]:
+    """The IPv4 addresses on one link, without masks."""
+    rows = door.dump(request(RTM_GETADDR, _ADDR.pack(socket.AF_INET, 0, 0, 0, 0)))
+    said = [attributes(row, 8) for row in rows if _ADDR.unpack_from(row)[4] == link_index]
+    return frozenset(_address(one.get(2) or one[1]) for one in said)
 
 
 def routes(door: RtnlSocket, names: Mapping[int, str]) -> list[Route]:
@@ -159,6 +152,20 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
         mtu_bytes=_u32(metrics.get(2)),
         protocol=_PROTOCOL_NAMES.get(protocol, str(protocol)),
     )
+
+
+def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
+    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+    number = FAMILIES[family]
+    bits = 32 if family == "inet" else 128
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    parts = [(1, socket.inet_pton(number, dst))]
+    parts += [(2, socket.inet_pton(number, src))] if src else []
+    parts += [(3, struct.pack("=I", iif))] if iif is not None else []
+    parts += [(16, struct.pack("=I", mark))] if mark else []
+    for kind, value in parts:
+        body += struct.pack("=HH", 4 + len(value), kind) + value
+    return request(RTM_GETROUTE, body)
 
 
 def _rules(door: RtnlSocket) -> list[Rule]:

@@ -132,14 +132,15 @@ class RtnlWriter:
         if isinstance(item, LinkMtu) and change.op == "remove":
             return _Step(change, [])
         name = item.name if isinstance(item, Link) else link_of(item)
-        index = self._index(visit, netns, name) if name is not None else None
+        index = self.index(visit, netns, name) if name is not None else None
         if name is not None and index is None:
             if change.op == "remove":
                 return _Step(change, [])
             raise KernelError(change.op, netns, item.text, errno.ENODEV, f"no link {name}")
         return _Step(change, [self.encoder.fast(*shaped) for shaped in self._shapes(change, index)], index)
 
-    def _index(self, visit: Visit, netns: str, name: str) -> int | None:
+    def index(self, visit: Visit, netns: str, name: str) -> int | None:
+        """A link's index, None when there is none of that name. Errors: KernelError."""
         index = self.book.index(netns, name)
         if index is None:
             self.read_links(visit, netns)

@@ -241,19 +241,17 @@ class SliceBook:
         """The sysctls that somebody claims there, slashed."""
         return tuple(item.path for item in map(canonical, self.desired(netns)) if isinstance(item, Sysctl))
 
-    def addresses(self, netns: str, link: str) -> tuple[str, ...]:
-        """The IPv4 addresses of global scope that a link has now."""
-        self._settle({netns})
-        return self.kernel.addresses(netns, link)
-
     def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
-        """The namespace as the kernel holds it, with the sysctls asked for (None = all that are claimed), in the words of the plan where
-        both mean the same.
-        """
+        """The namespace as the kernel holds it, in the words of the plan where both mean the same. `sysctls` None = every claimed one."""
         self._settle({netns})
-        state = self.kernel.observe(netns, self.sysctl_paths(netns) if sysctls is None else sysctls, packet_filter=packet_filter)
+        asked = self.sysctl_paths(netns) if sysctls is None else sysctls
+        state = self.kernel.observe(netns, asked, packet_filter=packet_filter)
         wanted = index(self.desired(netns))
         return KernelState(tuple(_in_words_of(wanted.get(canonical(item).key), item) for item in state))
+
+    def addresses(self, netns: str, link: str) -> frozenset[str]:
+        """The IPv4 addresses on a link, without masks. Errors: KernelError ENODEV."""
+        return self.kernel.addresses(netns, link)
 
     def drift(self, netns: str) -> tuple[tuple[str, Change], ...]:
         """(slice, change that would mend it) for everything that is not as claimed."""

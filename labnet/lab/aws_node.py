@@ -56,10 +56,6 @@ class AwsNode:
         except (Ec2Error, ImdsError, IpamError) as error:
             self._back_off(error, RESTART_S)
 
-    async def filled(self) -> None:
-        """Wait until the daemon has asked EC2 for what it wants at its start."""
-        await self.ipamd.filled.wait()
-
     async def run(self) -> None:
         """Keep a daemon running until cancelled, whichever `roll` brings."""
         while True:
@@ -117,7 +113,7 @@ class AwsNode:
             self._pause_s = min(max(self._pause_s * 2, RESTART_S), MAX_RESTART_S)
             try:
                 await self._start()
-            except (Ec2Error, ImdsError, IpamError, KernelError) as error:
+            except (Ec2Error, ImdsError, IpamError, KernelError, OSError) as error:
                 self._back_off(error, self._pause_s)
         await self.ipamd.run()
 

@@ -83,11 +83,6 @@ class NodeAgent:
         if self._daemon is not None:
             await self._daemon.start()
 
-    async def filled(self) -> None:
-        """Wait until ipamd has asked EC2 for what it wants at its start; what is left is the kernel's part."""
-        if self._daemon is not None:
-            await self._daemon.filled()
-
     async def _ready(self, env: Env) -> None:
         """A daemon answers: serve the plugin, and write the list that new pods are attached by."""
         parts, conflist = self._parts, vpc_conflist(self._dialect, env)
@@ -97,6 +92,11 @@ class NodeAgent:
         parts.host.write_conflist(self._node.name, conflist)
         self._runtime.use(conflist)
         self._kubelet.network_ready()
+
+    async def filled(self) -> None:
+        """Wait until ipamd has asked EC2 for what it wants at its start; what is left is the kernel's part."""
+        if self._daemon is not None:
+            await self._daemon.ipamd.filled.wait()
 
     def loops(self) -> Iterator[tuple[Coroutine[Any, Any, None], str]]:
         """What runs for as long as the node does."""

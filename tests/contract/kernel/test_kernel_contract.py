@@ -16,11 +16,13 @@ from labnet.kernel.slices import SliceBook
 from labnet.model.netstate import (
     Addr,
     Change,
+    IptChain,
     KernelObject,
     Link,
     LinkMtu,
     LinkUp,
     Neigh,
+    NftTable,
     Route,
     Rule,
     Slice,
@@ -213,6 +215,25 @@ def test_an_address_brings_the_kernels_routes(kernel: Kernel, pair: tuple[str, s
     assert not any(isinstance(item, Route) for item in surplus(state, ()))
     remove(kernel, here, Addr("one", "10.0.0.1", 24))
     assert not any(route in kernel.observe(here) for route in made)
+
+
+def test_the_addresses_of_one_link(kernel: Kernel, pair: tuple[str, str]) -> None:
+    here, _there = pair
+    add(kernel, here, Addr("one", "10.3.0.1", 32), Addr("one", "fd00::1", 64, "inet6"), Addr("lo", "10.4.0.1", 32))
+    assert kernel.addresses(here, "one") == {"10.0.0.1", "10.3.0.1"}
+    with pytest.raises(KernelError) as caught:
+        kernel.addresses(here, "none")
+    assert caught.value.errno == errno.ENODEV
+
+
+def test_an_observation_may_leave_the_packet_filter_out(kernel: Kernel, pair: tuple[str, str]) -> None:
+    here, _there = pair
+    chain, table = IptChain("nat", "OURS", ("-j RETURN",)), NftTable("ip", "ours", "\tchain c {\n\t}")
+    add(kernel, here, chain, table, Rule(9))
+    assert {chain, table} <= set(kernel.observe(here))
+    quick = set(kernel.observe(here, packet_filter=False))
+    assert not quick & {chain, table}
+    assert Rule(9) in quick
 
 
 def test_an_address_without_its_connected_route(kernel: Kernel, pair: tuple[str, str]) -> None:

@@ -38,6 +38,10 @@ LABS = {
         f"1.23-{backend}-node-port-off": ("1.23", backend, {"AWS_VPC_CNI_NODE_PORT_SUPPORT": "false", **EXCLUDE}, "exclude")
         for backend in ("nft", "legacy")
     },
+    **{
+        f"1.23-{backend}-everything-excluded": ("1.23", backend, {f"{CNI}EXCLUDE_SNAT_CIDRS": "0.0.0.0/0"}, "external")
+        for backend in ("nft", "legacy")
+    },
     "1.23-nft-own-subnet-excluded": ("1.23", "nft", {f"{CNI}EXCLUDE_SNAT_CIDRS": "10.10.0.0/19"}, "default"),
     "1.23-nft-hashrandom": ("1.23", "nft", {f"{CNI}RANDOMIZESNAT": "hashrandom"}, "default"),
     "1.23-nft-none": ("1.23", "nft", {f"{CNI}RANDOMIZESNAT": "none"}, "default"),

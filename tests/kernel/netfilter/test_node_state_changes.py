@@ -321,21 +321,35 @@ def test_loose_mode_on_the_first_link_alone(node_of: NodeOf) -> None:
 # ---- a secondary ENI ------------------------------------------------------------------------------------------------------
 
 
-def test_an_eni_with_a_past_is_set_up_as_a_new_one(node_of: NodeOf) -> None:
+@pytest.mark.parametrize("past", ["addresses", "its own, by DHCP", "routes alone"])
+def test_an_eni_with_a_past_is_set_up_as_a_new_one(node_of: NodeOf, past: str) -> None:
     twin = node_of("nft").start().attach()
     wanted = eni_state(twin)
     node = node_of("nft").start()
-    for words in (
-        "link set eth1 mtu 1500 up", "addr add 192.168.5.5/24 dev eth1", "addr add 10.10.0.99/19 dev eth1", "addr add 10.10.2.6/32 dev eth1",
-        "route add 10.10.0.1/32 dev eth0 table 2", "route add default via 10.10.0.1 dev eth0 table 2", "route add 10.50.0.0/16 dev eth1",
-        "rule add from 10.10.0.20 lookup 2 priority 32765",
-    ):  # fmt: skip
+    for words in PASTS[past]:
         node.ip(*words.split())
     node.attach()
     assert eni_state(node) == wanted
     assert node.drift() == []
-    assert node.attach().drift() == []
-    assert eni_state(node) == wanted
+    for words in ("route del default table 2", "addr add 10.10.0.98/19 dev eth1", "rule del priority 32765"):
+        node.ip(*words.split())
+    node.attach()
+    assert eni_state(node) == wanted, "so it is when the daemon starts again"
+    assert node.drift() == []
+
+
+PASTS = {
+    "addresses": (
+        "link set eth1 mtu 1500 up", "addr add 192.168.5.5/24 dev eth1", "addr add 10.10.0.99/19 dev eth1", "addr add 10.10.2.6/32 dev eth1",
+        "route add 10.10.0.1/32 dev eth0 table 2", "route add default via 10.10.0.1 dev eth0 table 2", "route add 10.50.0.0/16 dev eth1",
+        "rule add from 10.10.0.20 lookup 2 priority 32765",
+    ),
+    "its own, by DHCP": ("link set eth1 up", "addr add 10.10.0.20/19 brd 10.10.31.255 dev eth1"),
+    "routes alone": (
+        "route add 10.10.0.1/32 dev eth0 table 2", "route add default via 10.10.0.1 dev eth0 table 2",
+        "rule add from 10.10.0.20 lookup 2 priority 32765",
+    ),
+}  # fmt: skip
 
 
 def eni_state(node: WorkedNode) -> list[list[str]]:

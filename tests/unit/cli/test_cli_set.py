@@ -93,3 +93,6 @@ def test_up_says_which_settings_stay(run, backend, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(backend, "up_again", lambda *words: status)
     said = "aws-node keeps what 'labnet set env' made it: WARM_IP_TARGET=5 MAX_ENI-; the scenario says otherwise"
     assert said in run("up", "running.yaml").err
+    backend.answers["status"] = status
+    head = run("status").out.splitlines()[0]
+    assert head == "lab eks: running, scenario eks-2node; 'labnet set env' made of it: WARM_IP_TARGET=5 MAX_ENI-"

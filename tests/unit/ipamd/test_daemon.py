@@ -10,7 +10,9 @@ import pytest
 from builders_ipamd import NODE, Node
 
 from labnet.errors import Ec2Error, IpamError, UnknownAttachment
+from labnet.ipamd.metadata import MACS
 from labnet.model.netstate import Addr, IptChain, LinkMtu, Route
+from labnet.ports import Imds
 
 Make = Callable[..., Node]
 
@@ -92,6 +94,37 @@ def test_a_new_block_of_the_vpc_reaches_plugin_and_rules(node: Make) -> None:
     one.wait(36)
     chain = next(item for item in one.kernel.observe(NODE).all(IptChain) if item.name == "AWS-SNAT-CHAIN-0")
     assert any("10.99.0.0/16" in rule for rule in chain.rules)
+
+
+class Hiding:
+    """A metadata service that has not heard of ENIs that came since."""
+
+    def __init__(self, real: Imds, shown: set[str]) -> None:
+        self._real, self._shown = real, shown
+
+    async def get(self, path: str) -> str:
+        text = await self._real.get(path)
+        if path != MACS:
+            return text
+        return "\n".join(word for word in text.split() if word.strip("/") in self._shown)
+
+
+def test_blocks_and_groups_are_watched_while_a_step_of_the_pool_waits(node: Make) -> None:
+    one = node()
+    one.imds = Hiding(one.imds, {eni.mac for eni in one.ec2.state.enis.values()})
+    one.ipamd = one.daemon()
+    one.start()
+    one.add()
+    one.wait(6)  # the second ENI is attached and never listed: its step waits for minutes
+    one.aws("AssociateVpcCidrBlock", VpcId=one.vpc, CidrBlock="10.99.0.0/16")
+    group = one.aws("CreateSecurityGroup", GroupName="g", Description="g", VpcId=one.vpc)["GroupId"]
+    one.aws("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=one.enis()[0], Groups=[group])
+    asked = one.calls().count("ModifyNetworkInterfaceAttribute")
+    one.wait(31)
+    chain = next(item for item in one.kernel.observe(NODE).all(IptChain) if item.name == "AWS-SNAT-CHAIN-0")
+    assert any("10.99.0.0/16" in rule for rule in chain.rules)
+    assert one.calls().count("ModifyNetworkInterfaceAttribute") == asked + 1
+    assert one.pool[0] == 1, "and it waits still"
 
 
 def test_changed_groups_of_the_first_eni_reach_the_others(node: Make) -> None:

@@ -18,7 +18,7 @@ from labnet.lab.host import NoHost
 from labnet.lab.store import MemoryStore
 from labnet.lab.verbs import Verbs
 from labnet.lab.world import World
-from labnet.model.behaviour import FaultSpec
+from labnet.model.behaviour import Ec2Spec, FaultSpec, Latency
 from labnet.model.names import host_link, node_netns
 from labnet.model.netstate import IptChain, Link, Sysctl
 from labnet.model.scenario import CniSpec, NodeSpec, PodSpec, Scenario, SubnetSpec, VpcSpec
@@ -68,6 +68,11 @@ class Lab:
 
     def settings(self) -> dict[str, Mapping[str, str]]:
         return {name: agent._daemon.env for name, agent in self.world.fleet.agents.items() if agent._daemon}
+
+    def asked(self, node: str) -> list[str]:
+        """The lines in which a daemon says that it asks for addresses."""
+        lines = self.world.log_of_node(node, plugin=False).read_text().splitlines()
+        return [line for line in lines if "ec2:AssignPrivateIpAddresses" in line]
 
     def state(self, node: str = "node1") -> Any:
         netns = node_netns(self.world.lab, node)
@@ -198,6 +203,54 @@ def test_the_nodes_kernel_follows_and_what_is_stale_vanishes() -> None:
 
     legacy = replace(scenario(), nodes=tuple(replace(node, iptables="legacy") for node in scenario().nodes))
     live(test, legacy)
+
+
+def test_a_daemon_may_finish_its_step_but_not_for_longer_than_ten_seconds() -> None:
+    async def ended_after_s(lab: Lab, latency_s: float) -> float:
+        """A roll that begins while the daemon of node1 waits for EC2: when was it ended?"""
+        lab.world.ec2.behaviour.configure(Ec2Spec(latency={"AssignPrivateIpAddresses": Latency(latency_s, latency_s)}))
+        asked = len(lab.asked("node1"))
+        lab.world.add_pod(PodSpec("next", node="node1"))
+        for _ in range(100):
+            await lab.world.clock.sleep(0.25)
+            if len(lab.asked("node1")) > asked:
+                break
+        began_s = lab.world.clock.now_s()
+        known = len(lab.events("SuccessfulDelete"))
+        roll = asyncio.ensure_future(lab.set(WARM_IP_TARGET="2", timeout=900))
+        await lab.world.clock.sleep(30)
+        ended_s = lab.events("SuccessfulDelete")[known][0]
+        lab.world.ec2.behaviour.configure(Ec2Spec())
+        await roll
+        return ended_s - began_s
+
+    async def test(lab: Lab) -> None:
+        assert 0 < await ended_after_s(lab, 4.0) <= 4.5
+
+    async def slow(lab: Lab) -> None:
+        assert await ended_after_s(lab, 60.0) == pytest.approx(10.0, abs=0.5)
+
+    live(test)
+    live(slow)
+
+
+def test_pods_are_annotated_once_the_setting_says_so() -> None:
+    def annotations(lab: Lab, pod: str) -> Mapping[str, str]:
+        return dict(lab.world.kube.get("Pod", "default", pod)["metadata"].get("annotations", {}))
+
+    async def test(lab: Lab) -> None:
+        await lab.set(ANNOTATE_POD_IP="true")
+        lab.world.add_pod(PodSpec("late", node="node1", annotations={"mine": "1"}))
+        await lab.world.clock.sleep(30)
+        late = next(pod for pod in lab.world.status()["pods"] if pod["name"] == "late")
+        assert late["phase"] == "Running"
+        assert annotations(lab, "late") == {"mine": "1", "vpc.amazonaws.com/pod-ips": late["ip"]}
+        assert annotations(lab, "pod1") == {}, "only what is attached from now on"
+        lab.world.kube.delete("Pod", "default", "late")
+        await lab.world.clock.sleep(5)
+        assert lab.world.kube.find("Pod", "default", "late") is None, "and DEL does not stumble over it"
+
+    live(test)
 
 
 # ---- what does not roll ---------------------------------------------------------------------------------------------------
