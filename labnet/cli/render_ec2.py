@@ -104,10 +104,16 @@ def coverage_tables(result: Document, wide: bool, missing: bool) -> list[Table]:
     columns = ("ACTION", "KIND", *(("PARAMETERS",) if wide else ()))
     order = {"acts": 0, "state only": 1, "reads": 2}
     listed = sorted(result["actions"], key=lambda item: order[item["kind"]])
-    rows = [(item["action"], item["kind"], *((" ".join(item["parameters"]),) if wide else ())) for item in listed]
+    rows = [(item["action"], item["kind"], *((_parameters(item),) if wide else ())) for item in listed]
     names = result["missing"] if missing else result["missingOften"]
     title = "every action that is missing" if missing else "missing, and often called"
     return [Table(columns, tuple(rows)), Table(("MISSING",), tuple((name,) for name in names), title + "\n")]
+
+
+def _parameters(item: Document) -> str:
+    """What an action takes, and what of it is kept and shown alone."""
+    marks = item.get("stateOnlyParameters") or ()
+    return " ".join(item["parameters"]) + (f" (state only: {', '.join(marks)})" if marks else "")
 
 
 # ---- subnets --------------------------------------------------------------------------------------------------------------

@@ -55,10 +55,19 @@ def kind_of(entry: Action) -> str:
 
 
 def coverage(known: Iterable[str] | None = None, actions: Mapping[str, Action] = ACTIONS) -> dict[str, Any]:
-    """The Ec2Coverage document; `known` are all actions of EC2 (default: botocore's model)."""
+    """The Ec2Coverage document; `known` are all actions of EC2 (default: botocore's model).
+
+    `stateOnlyParameters` are those that an action which acts otherwise keeps and describes alone.
+    """
     every = sorted(_model_actions() if known is None else known)
     missing = [name for name in every if name not in actions]
-    rows = [{"action": name, "kind": kind_of(actions[name]), "parameters": sorted(actions[name].parameters)} for name in sorted(actions)]
+    rows = [
+        {
+            "action": name, "kind": kind_of(actions[name]), "parameters": sorted(actions[name].parameters),
+            "stateOnlyParameters": list(actions[name].state_only),
+        }
+        for name in sorted(actions)
+    ]
     return {
         "apiVersion": "labnet/v1", "kind": "Ec2Coverage", "actions": rows,
         "counts": {kind: sum(row["kind"] == kind for row in rows) for kind in ("acts", "state only", "reads")},

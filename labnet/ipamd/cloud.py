@@ -51,6 +51,7 @@ class NodeCloud(NodeMetadata):
         super().__init__(imds, skip_first_prefixes=settings.custom_networking)
         self._ec2, self._clock, self._settings, self._denied = ec2, clock, settings, denied
         self._made = 0
+        self._connection_tracking: Mapping[str, int] = {}
 
     async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One action. Errors: Ec2Error."""
@@ -81,15 +82,25 @@ class NodeCloud(NodeMetadata):
         return {}
 
     async def tagged(self, listed: Iterable[AttachedEni]) -> list[AttachedEni]:
-        """The same ENIs with their tags, without those that EC2 does not know: the metadata lags. Errors: Ec2Error.
+        """The same ENIs with their tags and timeouts, without those that EC2 does not know: the metadata lags. Errors: Ec2Error.
 
-        Where only the metadata may be asked, all of them, without tags.
+        Where only the metadata may be asked, all of them, without either.
         """
         enis = list(listed)
         if self._settings.imds_only:
             return enis
         described = await self.described(eni.id for eni in enis)
-        return [replace(eni, tags=subnets.tags_of(described[eni.id])) for eni in enis if eni.id in described]
+        return [
+            replace(
+                eni, tags=subnets.tags_of(described[eni.id]), connection_tracking=described[eni.id].get("ConnectionTrackingConfiguration", {})
+            )
+            for eni in enis if eni.id in described
+        ]
+
+    def copy_timeouts(self, enis: Iterable[AttachedEni]) -> None:
+        """From now on new ENIs get the connection tracking timeouts that the first one has now. Release 1.6 does not copy them."""
+        if self._settings.dialect != "1.6":
+            self._connection_tracking = next((dict(eni.connection_tracking) for eni in enis if eni.primary), {})
 
     def manages(self, eni: AttachedEni, instance_id: str) -> bool:
         """May the daemon use it? The first one always; none on another network card, none that is marked, and without
@@ -205,8 +216,9 @@ class NodeCloud(NodeMetadata):
         now_s = self._clock.now_s()
         self._made += 1
         tags = {**self._tags(facts.instance_id), CREATED_TAG: timestamp(now_s)}
+        timeouts = {"ConnectionTrackingSpecification": self._connection_tracking} if self._connection_tracking else {}
         made = await self.call(CREATE, {
-            "Description": f"{DESCRIPTION}{facts.instance_id}", "Groups": groups, "SubnetId": subnet_id, **count,
+            "Description": f"{DESCRIPTION}{facts.instance_id}", "Groups": groups, "SubnetId": subnet_id, **count, **timeouts,
             "TagSpecifications": [{
                 "ResourceType": "network-interface", "Tags": [{"Key": name, "Value": tags[name]} for name in sorted(tags)],
             }],

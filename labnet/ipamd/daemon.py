@@ -96,7 +96,9 @@ class Ipamd:
         self._datastore = Datastore(self._settings.cooldown_s, prefix_mode=prefixes)
         self._pool = self._make_pool(facts, kind, prefixes)
         node_ready = await self._set_up_node(facts, starting=True)
-        for eni in await self._pool.enis.managed(await self._cloud.attached()):
+        enis = await self._pool.enis.managed(await self._cloud.attached())
+        self._cloud.copy_timeouts(enis)
+        for eni in enis:
             await self._pool.enis.tag(eni)
             try:
                 await self._pool.enis.adopt_patiently(eni)
@@ -205,16 +207,18 @@ class Ipamd:
     # ---- what others may see ----------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """The pool by ENI: addresses in use, warm (free and cooled down), cooling, and the most there can be."""
-        stats = self._datastore.stats(self._clock.now_s())
-        most = self._pool.settings.slots_per_eni * self._pool.settings.targets.block_size if self._pool is not None else 0
+        """The pool by ENI: addresses in use, warm (free and cooled down), cooling, and the most there can be. Pods that have an
+        address of the kind that is given no more count on their ENI, not in `assigned`, which is the policy's.
+        """
+        now_s = self._clock.now_s()
+        stats = self._datastore.stats(now_s)
         enis = [
             {
                 "id": entry.id, "device": entry.device_index, "table": entry.table, "primary": entry.primary,
-                "addresses": sorted(entry.addresses), "prefixes": sorted(entry.prefixes), "used": one.assigned,
-                "warm": max(one.total - one.assigned - one.cooling, 0), "cooling": one.cooling, "max": most,
+                "addresses": sorted(entry.addresses), "prefixes": sorted(entry.prefixes), "used": use.used, "warm": use.warm,
+                "cooling": use.cooling, "max": self._pool.settings.most(use, primary=entry.primary) if self._pool is not None else 0,
             }
-            for entry, one in zip(self._datastore.enis(), stats.enis, strict=True)
+            for entry in self._datastore.enis() for use in (self._datastore.use(entry.id, now_s),)
         ]
         return {"total": stats.total, "assigned": stats.assigned, "available": stats.available, "cooling": stats.cooling, "enis": enis}
 

@@ -55,6 +55,20 @@ class EniEntry:
     prefixes: set[str] = field(default_factory=set)
 
 
+@frozen
+class EniUse:
+    """How one ENI's addresses are used: `used` and `cooling` of both kinds, `warm` could be given now. Of the kind that pods get are
+    `candidates`; `blocks_of_other` counts addresses or prefixes of the other kind, of which pods have `used_of_other` addresses.
+    """
+
+    used: int
+    warm: int
+    cooling: int
+    candidates: int
+    blocks_of_other: int
+    used_of_other: int
+
+
 class Datastore:
     """The pool of one node. With `prefix_mode` pods get addresses of prefixes alone, else secondary addresses alone."""
 
@@ -199,6 +213,18 @@ class Datastore:
     def stats(self, now_s: float) -> PoolStats:
         """The pool as the policy sees it."""
         return PoolStats(tuple(self._stats(entry, now_s) for entry in self.enis()))
+
+    def use(self, eni_id: str, now_s: float) -> EniUse:
+        """How a known ENI is used, for people; the policy has `stats`."""
+        entry = self._enis[eni_id]
+        candidates, blocks = self._of(entry), entry.addresses if self.prefix_mode else entry.prefixes
+        others = [address for block in blocks for address in _addresses_of(block)]
+        held, held_of_other = (sum(address in self._by_address for address in listed) for listed in (candidates, others))
+        return EniUse(
+            used=held + held_of_other, warm=0 if entry.excluded else sum(self._assignable(address, now_s) for address in candidates),
+            cooling=sum(self._cooling(address, now_s) for address in (*candidates, *others)), candidates=len(candidates),
+            blocks_of_other=len(blocks), used_of_other=held_of_other,
+        )
 
     # ---- inside -----------------------------------------------------------------------------------------------------------
 

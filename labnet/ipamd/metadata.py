@@ -30,7 +30,9 @@ class NodeFacts:
 
 @frozen
 class AttachedEni:
-    """An ENI as the metadata service lists it; `addresses` are the secondary ones."""
+    """An ENI as the metadata service lists it; `addresses` are the secondary ones. Of EC2 are its tags and the timeouts of its flows
+    that were set (`ConnectionTrackingConfiguration`, seconds by the API's names).
+    """
 
     id: str
     mac: str
@@ -42,6 +44,7 @@ class AttachedEni:
     addresses: frozenset[str]
     prefixes: frozenset[str]
     tags: Mapping[str, str] = field(default_factory=dict)
+    connection_tracking: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def primary(self) -> bool:
@@ -78,7 +81,7 @@ class NodeMetadata:
         return tuple(sorted((await self._of(mac, "security-group-ids")).split()))
 
     async def attached(self) -> tuple[AttachedEni, ...]:
-        """Every ENI of the instance by network card and device index, without tags. Errors: ImdsError."""
+        """Every ENI of the instance by network card and device index, without what EC2 alone knows. Errors: ImdsError."""
         macs = [mac.strip("/") for mac in (await self._imds.get(MACS)).split()]
         found = [await self._eni(mac) for mac in macs]
         return tuple(sorted(found, key=lambda one: (one.network_card, one.device_index)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from labnet.errors import Ec2Error, ImdsError, IpamError, KernelError, NotFoundError
 from labnet.ipamd.adoption import NodeEnis
 from labnet.ipamd.cloud import NodeCloud
-from labnet.ipamd.datastore import Assignment, Datastore
+from labnet.ipamd.datastore import Assignment, Datastore, EniUse
 from labnet.ipamd.enis import EniSetup
 from labnet.ipamd.metadata import NodeFacts
 from labnet.ipamd.policy import Decrease, FreeEni, Grow, Increase, NewEni, Room, Targets, decide, decide_eni, is_low
@@ -39,6 +39,14 @@ class PoolSettings:
     def prefixes(self) -> bool:
         """Does EC2 give prefixes?"""
         return self.targets.prefix_mode
+
+    def most(self, use: EniUse, *, primary: bool) -> int:
+        """The most addresses that pods can have on an ENI: of its places, less those of blocks of the other kind, which give what
+        pods have of them. With custom networking the first ENI gets none: it can have what it has.
+        """
+        if primary and self.targets.skip_first_eni:
+            return use.candidates + use.used_of_other
+        return (self.slots_per_eni - use.blocks_of_other) * self.targets.block_size + use.used_of_other
 
 
 class WarmPool:

@@ -135,6 +135,15 @@ class Attachment:
 
 
 @frozen
+class ConnectionTracking:
+    """After how many seconds without a packet a tracked flow is forgotten, as set for one ENI; None = as AWS has it by itself."""
+
+    tcp_established_timeout_s: int | None = None
+    udp_stream_timeout_s: int | None = None
+    udp_timeout_s: int | None = None
+
+
+@frozen
 class Eni:
     """A network interface: its primary address comes first in `addresses`; `prefixes` are /28 blocks."""
 
@@ -155,6 +164,7 @@ class Eni:
     created_at_s: float = 0.0
     client_token: str = ""
     request_digest: str = ""
+    connection_tracking: ConnectionTracking | None = None
 
     @property
     def primary(self) -> str:

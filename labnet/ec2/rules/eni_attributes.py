@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from labnet.ec2.rules.connection_tracking import PARAMETER, tracking_of
 from labnet.ec2.rules.enis import check_groups
 from labnet.ec2.rules.find import get_eni, get_own_eni
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid
@@ -13,7 +14,7 @@ from labnet.ec2.rules.shapes import attachment_shape, group_names
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni
 
-_ATTRIBUTES = ("Groups", "SourceDestCheck", "Attachment", "Description")
+_ATTRIBUTES = ("Groups", "SourceDestCheck", "Attachment", "Description", PARAMETER)
 
 
 def modify(state: CloudState, params: Params, context: Context) -> Result:
@@ -28,6 +29,8 @@ def modify(state: CloudState, params: Params, context: Context) -> Result:
         eni = replace(eni, source_dest_check=bool(value_of(params, "SourceDestCheck")))
     elif named == ["Description"]:
         eni = replace(eni, description=str(value_of(params, "Description")))
+    elif named == [PARAMETER]:
+        eni = replace(eni, connection_tracking=tracking_of(params, eni.connection_tracking, required=True))
     else:
         eni = _attachment(eni, params["Attachment"])
     if eni == state.enis[eni.id]:
@@ -80,7 +83,7 @@ def reset(state: CloudState, params: Params, context: Context) -> Result:
 
 ACTIONS = {
     "ModifyNetworkInterfaceAttribute": action(
-        modify, "NetworkInterfaceId Groups SourceDestCheck Attachment Description", "NetworkInterfaceId"
+        modify, f"NetworkInterfaceId {' '.join(_ATTRIBUTES)}", "NetworkInterfaceId", state_only=PARAMETER
     ),
     "DescribeNetworkInterfaceAttribute": action(
         describe_attribute, "NetworkInterfaceId Attribute", "NetworkInterfaceId Attribute", mutates=False

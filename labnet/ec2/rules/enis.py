@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules import describe
+from labnet.ec2.rules.connection_tracking import PARAMETER, tracking_of
 from labnet.ec2.rules.eni_fields import eni_fields
 from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_own_eni, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
@@ -25,7 +26,7 @@ from labnet.ec2.rules.request import (
 )
 from labnet.ec2.rules.shapes import eni_shape
 from labnet.errors import Ec2Error
-from labnet.model.cloud import Attachment, CloudState, Eni, PrivateAddress, Subnet
+from labnet.model.cloud import Attachment, CloudState, ConnectionTracking, Eni, PrivateAddress, Subnet
 from labnet.model.names import mac
 
 ENIS_PER_REGION = 5_000
@@ -43,11 +44,12 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
                 return state, {"NetworkInterface": eni_shape(state, eni), "ClientToken": token}
     subnet = get_subnet(state, params["SubnetId"])
     check_type(params)
+    tracking = tracking_of(params)
     primary, secondary, prefixes = wanted_addresses(state, subnet, params)
     state, eni = make_eni(
         state, context, subnet, primary=primary, secondary=secondary, prefixes=prefixes,
         groups=params.get("Groups") or (), description=str(params.get("Description", "")), tags=tags_for(params, "network-interface"),
-        client_token=str(token or ""), request_digest=request_digest(params) if token else "",
+        client_token=str(token or ""), request_digest=request_digest(params) if token else "", connection_tracking=tracking,
     )
     return state, {"NetworkInterface": eni_shape(state, eni), **({"ClientToken": token} if token else {})}
 
@@ -55,7 +57,7 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
 def make_eni(
     state: CloudState, context: Context, subnet: Subnet, *, primary: str | None = None, secondary: Sequence[str] = (),
     prefixes: Sequence[str] = (), groups: Sequence[str] = (), description: str = "", tags: dict[str, str] | None = None, name: str = "",
-    client_token: str = "", request_digest: str = "",
+    client_token: str = "", request_digest: str = "", connection_tracking: ConnectionTracking | None = None,
 ) -> tuple[CloudState, Eni]:
     """A new ENI with its addresses marked as taken; the VPC's default group where none is named. Errors: Ec2Error."""
     if len(state.enis) >= ENIS_PER_REGION:
@@ -68,7 +70,7 @@ def make_eni(
         id=eni_id, vpc_id=subnet.vpc_id, subnet_id=subnet.id, availability_zone=subnet.availability_zone,
         mac=mac(state.seed, state.lab, eni_id), addresses=(PrivateAddress(primary, True), *(PrivateAddress(one) for one in secondary)),
         prefixes=tuple(prefixes), security_groups=groups, description=description, tags=tags or {}, created_at_s=context.now_s,
-        client_token=client_token, request_digest=request_digest,
+        client_token=client_token, request_digest=request_digest, connection_tracking=connection_tracking,
     )
     state = take(state, subnet.id, (primary, *secondary), prefixes)
     return replace(state, enis={**state.enis, eni_id: eni}), eni
@@ -212,8 +214,8 @@ ACTIONS = {
     "CreateNetworkInterface": action(
         create,
         "SubnetId Description Groups InterfaceType PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount "
-        "Ipv4Prefixes TagSpecifications ClientToken",
-        "SubnetId",
+        f"Ipv4Prefixes TagSpecifications ClientToken {PARAMETER}",
+        "SubnetId", state_only=PARAMETER,
     ),
     "AttachNetworkInterface": action(
         attach, "NetworkInterfaceId InstanceId DeviceIndex NetworkCardIndex", "NetworkInterfaceId InstanceId DeviceIndex"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from labnet.ec2.rules.connection_tracking import PARAMETER as TRACKING
+from labnet.ec2.rules.connection_tracking import tracking_of
 from labnet.ec2.rules.enis import attach_eni, check_groups, check_type, make_eni, remove_eni, wanted_addresses
 from labnet.ec2.rules.find import get_eni, get_instance, get_own_eni, get_subnet
 from labnet.ec2.rules.instance_attributes import metadata_options
@@ -33,7 +35,10 @@ from labnet.model.values import frozen
 MAX_AT_ONCE = 1000
 NO_ROOM = ("InsufficientFreeAddressesInSubnet", "InsufficientCidrBlocks")
 Interface = Mapping[str, Any]
-_OF_NEW = "SubnetId Groups Description PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount Ipv4Prefixes"
+_OF_NEW = (
+    "SubnetId Groups Description PrivateIpAddress PrivateIpAddresses SecondaryPrivateIpAddressCount Ipv4PrefixCount Ipv4Prefixes "
+    f"{TRACKING}"
+)
 _OF_ANY = "DeviceIndex NetworkCardIndex NetworkInterfaceId DeleteOnTermination AssociatePublicIpAddress InterfaceType"
 
 
@@ -185,7 +190,7 @@ def _plug(state: CloudState, launch: _Launch, item: Interface, instance_id: str)
             state, launch.context, subnet, primary=primary, secondary=secondary, prefixes=prefixes,
             groups=check_groups(state, subnet.vpc_id, item.get("Groups") or (), creating=True),
             name=f"{instance_id}#{index}" if card == 0 else f"{instance_id}#{card}.{index}",
-            description=str(item.get("Description", "")), tags=dict(launch.eni_tags),
+            description=str(item.get("Description", "")), tags=dict(launch.eni_tags), connection_tracking=tracking_of(item),
         )
         if (card, index) == (0, 0) and item.get("AssociatePublicIpAddress", subnet.map_public_ip_on_launch):
             state, public = take_public(state)
@@ -237,7 +242,7 @@ ACTIONS = {
         run,
         "ImageId InstanceType MinCount MaxCount SubnetId SecurityGroupIds PrivateIpAddress NetworkInterfaces MetadataOptions "
         "TagSpecifications ClientToken",
-        "ImageId InstanceType MinCount MaxCount",
+        "ImageId InstanceType MinCount MaxCount", state_only=f"NetworkInterfaces.{TRACKING}",
     ),
     "TerminateInstances": action(terminate, "InstanceIds", "InstanceIds"),
 }

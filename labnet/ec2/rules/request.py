@@ -36,7 +36,8 @@ Rule = Callable[[CloudState, Params, Context], Result]
 class Action:
     """One action: its rule, every parameter that it acts on, whether it changes anything, and whether packets feel it.
 
-    `acts` False = state only: validated, kept and described, but nothing in the kernel follows from it yet.
+    `acts` False = state only: validated, kept and described, but nothing in the kernel follows from it yet. `state_only` names
+    parameters of which that is true where the action acts otherwise.
     """
 
     rule: Rule
@@ -44,11 +45,15 @@ class Action:
     mutates: bool = True
     required: tuple[str, ...] = ()
     acts: bool = True
+    state_only: tuple[str, ...] = ()
 
 
-def action(rule: Rule, parameters: str, required: str = "", *, mutates: bool = True, dry_run: bool = True, acts: bool = True) -> Action:
+def action(
+    rule: Rule, parameters: str, required: str = "", *, mutates: bool = True, dry_run: bool = True, acts: bool = True, state_only: str = ""
+) -> Action:
     """An entry of the table of actions; names as words of one text."""
-    return Action(rule, frozenset(parameters.split()) | ({"DryRun"} if dry_run else set()), mutates, tuple(required.split()), acts)
+    known = frozenset(parameters.split()) | ({"DryRun"} if dry_run else set())
+    return Action(rule, known, mutates, tuple(required.split()), acts, tuple(state_only.split()))
 
 
 def check_parameters(entry: Action, params: Params) -> None:

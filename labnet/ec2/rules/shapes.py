@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from labnet.ec2.rules.connection_tracking import tracking_shape
 from labnet.ec2.rules.pool import free_count
 from labnet.ec2.rules.request import tag_list
 from labnet.model.cloud import (
@@ -172,7 +173,7 @@ def eni_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) -> dict
             }
             for item in eni.addresses
         ],
-        **_association(state, eni.addresses[0].public, in_instance),
+        **_association(state, eni.addresses[0].public, in_instance), **tracking_shape(eni.connection_tracking),
     }
     if eni.attachment is not None:
         out["Attachment"] = attachment_shape(state, eni, in_instance=in_instance)

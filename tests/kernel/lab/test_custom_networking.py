@@ -67,7 +67,8 @@ def test_pods_live_in_the_eni_configs_subnet_and_groups(labs: Labs, dialect: str
     for node in ("node1", "node2"):
         enis = labs.node(node)["enis"]
         assert [eni["subnet"] for eni in enis] == ["nodes-a", *["pods-a"] * (len(enis) - 1)]
-        assert (enis[0]["addresses"]["used"], enis[0]["addresses"]["warm"]) == (0, 0)
+        assert enis[0]["addresses"] == {"used": 0, "warm": 0, "cooling": 0, "max": 0}, "the first one never serves pods"
+        assert enis[1]["addresses"]["max"] == 4 - 1
         assert labs.node(node)["maxPods"] == (3 - 1) * (4 - 1) + 2
     other = labs.pod("two")["ip"]
     assert connects(labs, "one", other, 8080)

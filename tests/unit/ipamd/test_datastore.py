@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labnet.errors import PoolExhausted, UnknownAttachment
-from labnet.ipamd.datastore import Assignment, AttachmentKey, Datastore, EniEntry
+from labnet.ipamd.datastore import Assignment, AttachmentKey, Datastore, EniEntry, EniUse
 
 PREFIX = "10.0.0.16/28"
 
@@ -93,6 +93,30 @@ def test_pods_of_the_other_kind_keep_what_they_have_and_hold_their_eni() -> None
     one.release(key(7), 10)
     assert one.stats(20).enis[1].cooling == 1 and one.stats(41).enis[1].cooling == 0
     assert not one.stats(41).enis[1].has_pods
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix_mode", [False, True])
+def test_pods_of_both_kinds_are_used_and_what_cools_of_the_other_kind_takes_nothing_from_what_is_warm(prefix_mode: bool) -> None:
+    one = store(prefix_mode=prefix_mode)
+    one.add("eni-1", ["10.0.0.5", "10.0.0.6"], [PREFIX])
+    for number, address in enumerate(["10.0.0.5", "10.0.0.6", "10.0.0.20", "10.0.0.21"]):
+        assert one.restore(Assignment(key(number), address, ""))
+    size, others = (16, 2) if prefix_mode else (2, 1)
+    assert one.use("eni-1", 0) == EniUse(
+        used=4, warm=size - 2, cooling=0, candidates=size, blocks_of_other=others, used_of_other=2,
+    )
+    one.release(key(0 if prefix_mode else 2), 10)
+    gone = one.use("eni-1", 20)
+    assert (gone.used, gone.warm, gone.cooling, gone.used_of_other) == (3, size - 2, 1, 1)
+    one.release(key(2 if prefix_mode else 0), 10)
+    own = one.use("eni-1", 20)
+    assert (own.used, own.warm, own.cooling) == (2, size - 2, 2)
+    assert (one.use("eni-1", 41).warm, one.use("eni-1", 41).cooling) == (size - 1, 0)
+    one.exclude("eni-1", True)
+    assert (one.use("eni-1", 41).used, one.use("eni-1", 41).warm) == (2, 0), "what may not be given is not warm"
 
 
 # ---- excluded ENIs --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,12 +249,31 @@ def custom(node: Make, env: dict[str, str] | None = None, groups: tuple[str, ...
 def test_pods_live_in_the_subnet_of_the_eniconfig_and_the_first_eni_gives_none(node: Make) -> None:
     one = custom(node).start()
     assert one.pool == (2, 9) and one.ipamd.state()["enis"][0]["addresses"] == []
+    assert [(eni["used"], eni["warm"], eni["max"]) for eni in one.ipamd.state()["enis"]] == [(0, 0, 0), (0, 9, 9)]
     assert all(contains("10.10.100.0/24", address) for address in one.pods(18))
     one.wait(20)
     assert one.pool == (3, 18) and len(one.ec2.state.enis[one.enis()[0]].addresses) == 1
     first, second, third = (one.ec2.state.enis[eni] for eni in one.enis())
     assert first.security_groups == second.security_groups == third.security_groups, "an empty list means the first one's"
     assert one.calls().count("DescribeSubnets") == 0
+
+
+def test_what_the_first_eni_has_when_custom_networking_comes_is_the_most_that_it_can_have(node: Make) -> None:
+    one = node("m5.large").start()
+    one.pods(2)
+    assert one.running is not None
+    one.running.cancel()
+    subnet, = one.more_subnets("10.10.100.0/24")
+    one.objects.config = EniConfig("us-west-2a", subnet, ())
+    first, = one.enis()
+    one.aws(
+        "UnassignPrivateIpAddresses", NetworkInterfaceId=first, PrivateIpAddresses=one.ipamd.state()["enis"][0]["addresses"][4:],
+    )
+    one.settings = replace(one.settings, custom_networking=True)
+    one.ipamd = one.daemon()
+    one.start()
+    held = one.ipamd.state()["enis"][0]
+    assert (held["used"] + held["warm"], held["max"]) == (4, 4)
 
 
 def test_the_groups_of_the_eniconfig_and_its_keys(node: Make) -> None:

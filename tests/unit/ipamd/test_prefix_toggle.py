@@ -26,6 +26,12 @@ def first(one: Node) -> tuple[list[str], list[str]]:
     return list(eni["addresses"]), list(eni["prefixes"])
 
 
+def figures(one: Node, eni: int = 0) -> tuple[int, int, int, int]:
+    """What people see of an ENI: used, warm, cooling and the most."""
+    seen = one.ipamd.state()["enis"][eni]
+    return seen["used"], seen["warm"], seen["cooling"], seen["max"]
+
+
 def test_on_and_off_again(node: Make, tmp_path: Path) -> None:
     one = node("m5.large", {"WARM_IP_TARGET": "3"}, checkpoint=tmp_path / "ipam.json").start()
     old, = one.pods(1)
@@ -36,6 +42,7 @@ def test_on_and_off_again(node: Make, tmp_path: Path) -> None:
     assert addresses == [old] and len(prefixes) == 1, "idle ones went, the pod's stays"
     assert [item.address for item in one.ec2.state.enis[one.enis()[0]].addresses[1:]] == [old]
     assert one.pool == (1, 16) and one.ipamd.state()["assigned"] == 0, "and is not counted"
+    assert figures(one) == (1, 16, 0, (9 - 1) * 16 + 1), "by the policy; people see a pod on the ENI"
     assert one.add("pod0").allocations[0].ipv4_addr == old
     fresh = one.add("new").allocations[0].ipv4_addr
     one.veth("new")
@@ -67,3 +74,15 @@ def test_what_ec2_does_not_take_back_is_told_and_the_start_goes_on(node: Make, t
     one.ec2.behaviour.fail("UnassignPrivateIpAddresses", "OperationNotPermitted", times=1)
     again(one, {"ENABLE_PREFIX_DELEGATION": "true"})
     assert "PoolStepFailed" in one.events.reasons() and one.add().success
+
+
+def test_pods_on_addresses_of_a_prefix_are_used_after_prefixes_were_turned_off(node: Make, tmp_path: Path) -> None:
+    one = node("t3.small", {"ENABLE_PREFIX_DELEGATION": "true"}, checkpoint=tmp_path / "ipam.json", max_pods=110).start()
+    one.pods(5)
+    assert figures(one) == (5, one.pool[1] - 5, 0, 3 * 16)
+    again(one, {"WARM_IP_TARGET": "1"})
+    assert figures(one) == (5, 1, 0, 2 + 5), "one of three places holds a prefix that gives what pods have of it"
+    one.delete("pod0")
+    assert figures(one) == (4, 1, 1, 2 + 4)
+    one.wait(31)
+    assert figures(one) == (4, 1, 0, 2 + 4)

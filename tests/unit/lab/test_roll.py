@@ -169,6 +169,24 @@ def test_a_pod_that_goes_while_its_node_has_no_daemon_is_forgotten_by_the_next()
     live(test)
 
 
+def test_pods_that_came_before_prefixes_and_with_them_are_used_in_the_status() -> None:
+    def used(lab: Lab) -> int:
+        node = next(one for one in lab.world.status()["nodes"] if one["name"] == "node1")
+        return sum(eni["addresses"]["used"] for eni in node["enis"])
+
+    async def test(lab: Lab) -> None:
+        assert used(lab) == 1
+        await lab.set(ENABLE_PREFIX_DELEGATION="true")
+        assert used(lab) == 1, "on a single address still"
+        lab.world.add_pod(PodSpec("new", node="node1"))
+        await lab.world.clock.sleep(30)
+        assert used(lab) == 2
+        await lab.set("ENABLE_PREFIX_DELEGATION")
+        assert used(lab) == 2, "the new one on an address of a prefix"
+
+    live(test)
+
+
 def test_the_nodes_kernel_follows_and_what_is_stale_vanishes() -> None:
     def chains(lab: Lab) -> set[str]:
         return {item.name for item in lab.state().all(IptChain) if item.name.startswith("AWS-")}

@@ -76,6 +76,18 @@ def groups_of_elsewhere(at: Site) -> None:
     at.refused("CreateNetworkInterface", codes, SubnetId=subnet, Groups=[foreign])
 
 
+@interface("connection tracking timeouts")
+def tracking_timeouts(at: Site) -> None:
+    """TCP 60 to 432000 s, UDP streams 60 to 180 s, UDP 30 to 60 s; what was set is described."""
+    subnet = at.subnet()
+    eni = at.eni(subnet, ConnectionTrackingSpecification={"TcpEstablishedTimeout": 350})
+    same(at.see_eni(eni).get("ConnectionTrackingConfiguration", {}).get("TcpEstablishedTimeout"), 350, "TcpEstablishedTimeout, made with it")
+    at.call("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=eni, ConnectionTrackingSpecification={"UdpTimeout": 60})
+    same(at.see_eni(eni).get("ConnectionTrackingConfiguration", {}).get("UdpTimeout"), 60, "UdpTimeout, changed")
+    for member, beyond in (("TcpEstablishedTimeout", 432_001), ("UdpStreamTimeout", 59), ("UdpTimeout", 61)):
+        at.refused("CreateNetworkInterface", "InvalidParameterValue", SubnetId=subnet, ConnectionTrackingSpecification={member: beyond})
+
+
 @interface("source/dest check")
 def source_dest_check(at: Site) -> None:
     """ModifyNetworkInterfaceAttribute turns it off and on."""
