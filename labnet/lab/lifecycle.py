@@ -230,7 +230,9 @@ def _end_programs(lab: str, record: LabRecord) -> None:
     """End programs that labnet started for this lab: those with its mark in their environment, inside its namespaces."""
     inodes = {inode for inode in record.names.values() if inode}
     inodes |= {(NETNS_DIR / name).stat().st_ino for name in record.names if (NETNS_DIR / name).exists()}
-    programs.end(programs.find(inodes, f"LABNET_LAB={lab}".encode()))
+    found = programs.find(inodes, f"LABNET_LAB={lab}".encode())
+    programs.drop_orphans(found)
+    programs.end(found)
 
 
 def _reap() -> None:
