@@ -230,9 +230,7 @@ def _end_programs(lab: str, record: LabRecord) -> None:
     """End programs that labnet started for this lab: those with its mark in their environment, inside its namespaces."""
     inodes = {inode for inode in record.names.values() if inode}
     inodes |= {(NETNS_DIR / name).stat().st_ino for name in record.names if (NETNS_DIR / name).exists()}
-    found = programs.find(inodes, f"LABNET_LAB={lab}".encode())
-    programs.drop_orphans(found)
-    programs.end(found)
+    programs.end(programs.find(inodes, f"LABNET_LAB={lab}".encode()))
 
 
 def _reap() -> None:

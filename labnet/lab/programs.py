@@ -7,12 +7,8 @@ import select
 import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from labnet.kernel.netns import enter
-
-ORPHANS = Path("/proc/sys/net/ipv4/tcp_orphan_retries")
 GRACE_S = 2.0
 """How long a program may take to heed SIGTERM before SIGKILL, and SIGKILL to show."""
 
@@ -30,30 +26,6 @@ def find(inodes: Collection[int], mark: bytes | None = None) -> list[int]:
         else:
             os.close(handle)
     return handles
-
-
-def drop_orphans(handles: Sequence[int]) -> None:
-    """In the namespaces of these programs, connections that wait for answers which cannot come are given up at once, not after a minute:
-    what ends may leave some to peers that end too, and each holds its namespace. Programs that ended meanwhile are fine.
-    """
-    done: set[int] = set()
-    for handle in handles:
-        with suppress(OSError, ValueError):
-            namespace = os.open(f"/proc/{_pid_of(handle)}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                inode = os.fstat(namespace).st_ino
-                if inode not in done:
-                    done.add(inode)
-                    with enter(namespace):
-                        ORPHANS.write_text("1")
-            finally:
-                os.close(namespace)
-
-
-def _pid_of(handle: int) -> int:
-    """The pid behind a pidfd; -1 when it has ended. Errors: OSError, ValueError."""
-    lines = Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines()
-    return next(int(line.partition(":")[2]) for line in lines if line.startswith("Pid:"))
 
 
 def end(handles: Sequence[int], grace_s: float = GRACE_S) -> None:
