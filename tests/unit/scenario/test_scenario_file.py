@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from labnet.errors import ScenarioError
-from labnet.lab import scenario_file, scenario_schema, scenario_source
+from labnet.lab import scenario_file, scenario_schema, scenario_schema_vpc, scenario_source
+from labnet.lab.scenario_schema_base import Mapping
 from labnet.model.scenario import Ec2Check, KernelCheck, PacketCheck
 
 MINIMAL = "apiVersion: labnet/v1\nkind: Lab\nmetadata: {name: tiny}\nvpc: {cidr: 10.0.0.0/16}\n"
@@ -70,8 +71,9 @@ def test_messages_about_standard_input_say_so() -> None:
 
 def test_the_built_in_ones_are_listed() -> None:
     assert [item.name for item in scenario_file.built_ins()] == [
-        "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-fragmented-subnet",
-        "eks-prefix-delegation", "eks-warm-targets",
+        "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-external-snat",
+        "eks-fragmented-subnet",
+        "eks-prefix-delegation", "eks-warm-targets", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
     ]
     assert all(item.description for item in scenario_file.built_ins())
 
@@ -117,7 +119,8 @@ def test_eks_current_needs_a_second_eni(types) -> None:
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    return [item for item in vars(scenario_schema).values() if isinstance(item, type) and issubclass(item, scenario_schema._Mapping)][1:]
+    words = {**vars(scenario_schema), **vars(scenario_schema_vpc)}.values()
+    return [item for item in words if isinstance(item, type) and issubclass(item, Mapping) and item is not Mapping]
 
 
 def test_the_schema_has_every_key_of_every_struct_and_no_other() -> None:
@@ -137,7 +140,7 @@ def test_every_key_of_the_format_is_taken_or_comes_later() -> None:
         "": "apiVersion kind metadata vpc vpcs nodes cni pods objects ec2 kubelet time seed pending checks",
         "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings",
         "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl cidrReservations networkInterfaces",
-        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints",
+        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints sourceDestCheck",
         "cni": "kind dialect env conflist",
         "pods[]": "name namespace node labels annotations hostNetwork containers",
     }
