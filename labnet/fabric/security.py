@@ -82,7 +82,7 @@ def plan_groups(cloud: CloudState, vpc_id: str) -> Slice:
             members.setdefault(group_id, []).append(profile)
     elements: list[NftElement] = []
     for profile in used:
-        egress, ingress = _rules(cloud, profile, "egress"), _rules(cloud, profile, "ingress")
+        egress, ingress = rules_of(cloud, profile, "egress"), rules_of(cloud, profile, "ingress")
         elements += _by_address(tables.SG_EGRESS, "mark", mark_text(profile_number(profile)), egress)
         elements += _by_address(tables.SG_INGRESS, "classid", class_text(profile_number(profile)), ingress)
         for peer, rules in _by_peer(egress, members):
@@ -103,8 +103,8 @@ def _by_peer(
     return found.items()
 
 
-def _rules(cloud: CloudState, profile: Profile, direction: str) -> tuple[SecurityGroupRule, ...]:
-    """The rules of a profile's groups in one direction."""
+def rules_of(cloud: CloudState, profile: Profile, direction: str) -> tuple[SecurityGroupRule, ...]:
+    """The rules of a profile's groups in one direction, prefix lists as their blocks."""
     groups = (cloud.security_groups[group_id] for group_id in profile if group_id in cloud.security_groups)
     rules = (rule for group in groups for rule in (group.egress if direction == "egress" else group.ingress))
     return tuple(one for rule in rules for one in _expanded(cloud, rule))
