@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from builders_cloud import (
@@ -21,9 +22,13 @@ from builders_cloud import (
     with_group,
     with_node,
     with_subnet,
+    with_table,
     with_vpc,
 )
 
+from labnet.ec2 import limits
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
 from labnet.errors import KernelError
 from labnet.fabric.plan import plan_all
 from labnet.fabric.reconcile import Fabric
@@ -75,6 +80,44 @@ def test_every_step_ends_where_the_whole_plan_ends(lab: Lab) -> None:
     for cloud in (one, two, three, four, five, six, seven, six, eight, terminated(eight, "node1"), six, CloudState("lnt-cloud"), six):
         lab.go(cloud)
         lab.check()
+
+
+def test_routes_gateways_and_peerings_end_where_the_whole_plan_ends(lab: Lab) -> None:
+    def call(cloud: CloudState, name: str, **params: object) -> tuple[CloudState, Mapping[str, Any]]:
+        return execute(cloud, name, params, Context(0.0, limits.load()))
+
+    one = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.32.10", subnet="subnet-b", check=False)
+    two = with_table(one, "rtb-b", "vpc-1", {"10.10.0.0/19": "eni-box-0"}, "subnet-b")
+    three = terminated(two, "box")
+    blue = with_subnet(with_vpc(one, "vpc-2", "10.20.0.0/16", name="blue"), "z", "vpc-2", "10.20.0.0/24")
+    blue = with_node(blue, "node3", "10.20.0.4", subnet="z")
+    waiting, made = call(blue, "CreateVpcPeeringConnection", VpcId="vpc-1", PeerVpcId="vpc-2")
+    peering = {"VpcPeeringConnectionId": made["VpcPeeringConnection"]["VpcPeeringConnectionId"]}
+    peered, _ = call(call(waiting, "AcceptVpcPeeringConnection", **peering)[0], "CreateRoute", RouteTableId="rtb-vpc-1",
+                     DestinationCidrBlock="10.20.0.0/16", **peering)  # fmt: skip
+    parted, _ = call(peered, "DeleteVpcPeeringConnection", **peering)
+    allocated, address = call(parted, "AllocateAddress")
+    translated, made = call(allocated, "CreateNatGateway", SubnetId="subnet-a", AllocationId=address["AllocationId"])
+    nat = {"NatGatewayId": made["NatGateway"]["NatGatewayId"]}
+    led, _ = call(translated, "ReplaceRoute", RouteTableId="rtb-vpc-1", DestinationCidrBlock="0.0.0.0/0", **nat)
+    gone, _ = call(led, "DeleteNatGateway", **nat)
+    for cloud in (one, two, three, two, blue, waiting, peered, parted, peered, led, translated, gone, led, one, peered, one, led):
+        lab.go(cloud)
+        lab.check()
+
+
+def test_an_address_on_an_eni_that_no_route_names_plans_no_routes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.0.20", check=False)
+    lab.go(with_table(cloud, "rtb-vpc-1", "vpc-1", {"10.99.0.0/16": "eni-box-0"}, main=True))
+    planned: list[str] = []
+    from labnet.fabric import reconcile
+
+    real = reconcile.plan_routes
+    monkeypatch.setattr(reconcile, "plan_routes", lambda state, key: planned.append(key) or real(state, key))
+    lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
+    assert planned == []
+    lab.go(assigned(lab.cloud, "eni-box-0", "10.10.0.21"))
+    assert planned == ["vpc-1"] * 2
 
 
 def test_the_same_state_does_nothing(lab: Lab) -> None:
