@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 
 import pytest
 from builders_cloud import ALL_IN, a_cloud, changed, tcp, with_group, with_node
@@ -108,8 +107,6 @@ def test_a_tcp_connection_and_only_that_one(world: World) -> None:
         assert client is not None
         accepted, _ = listener.accept()
         world.open.append(accepted)
-        for end in (client, accepted):  # what is never acknowledged must not keep the namespace
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         accepted.settimeout(0.3 if port == 80 else 2)
         ends[port] = client, accepted
     world.go(with_group(world.cloud, "sg-web"))
