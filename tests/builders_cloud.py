@@ -16,7 +16,16 @@ from labnet.model.cloud import (
     Subnet,
     Vpc,
 )
-from labnet.model.cloud_vpc import RouteAssociation, RouteTable, VpcRoute
+from labnet.model.cloud_vpc import (
+    AclAssociation,
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    PrefixListEntry,
+    RouteAssociation,
+    RouteTable,
+    VpcRoute,
+)
 
 ALL_IN = SecurityGroupRule("-1", cidr="0.0.0.0/0")
 ALL_OUT = SecurityGroupRule("-1", cidr="0.0.0.0/0")
@@ -145,3 +154,24 @@ def terminated(cloud: CloudState, node: str) -> CloudState:
     instance = cloud.instances[f"i-{node}"]
     enis = {key: eni for key, eni in cloud.enis.items() if not (eni.attachment and eni.attachment.instance_id == instance.id)}
     return replace(cloud, instances={**cloud.instances, instance.id: replace(instance, state="terminated")}, enis=enis)
+
+
+def with_acl(cloud: CloudState, key: str, *entries: AclEntry, subnets: tuple[str, ...] = (), vpc_id: str = "vpc-1") -> CloudState:
+    """A network ACL that filters some subnets, which no other ACL filters then."""
+    acls = {
+        one.id: replace(one, associations=tuple(it for it in one.associations if it.subnet_id not in subnets))
+        for one in cloud.network_acls.values() if one.id != key
+    }  # fmt: skip
+    acl = NetworkAcl(key, vpc_id, entries=entries, associations=tuple(AclAssociation(f"aclassoc-{key}-{one}", one) for one in subnets))
+    return replace(cloud, network_acls={**acls, key: acl})
+
+
+def entry(number: int, action: str = "allow", *, out: bool = False, protocol: str = "-1", cidr: str = "0.0.0.0/0", **more: int) -> AclEntry:
+    """An inbound entry of an ACL, or an outbound one."""
+    return AclEntry(number, out, protocol, action, cidr, **more)  # type: ignore[arg-type]  # the word and the numbers as tests write them
+
+
+def with_prefix_list(cloud: CloudState, key: str, *cidrs: str) -> CloudState:
+    """A managed prefix list with these blocks."""
+    item = PrefixList(key, key, 100, (tuple(PrefixListEntry(cidr) for cidr in cidrs),))
+    return replace(cloud, prefix_lists={**cloud.prefix_lists, key: item})

@@ -21,6 +21,8 @@ ANSWER_S = 2.0
 TRIES = 3
 SILENCE_S = 0.25
 SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
+AT_ONCE = struct.pack("ii", 1, 0)
+"""A connection ends with its socket, also where rules have cut it: an end that waits for an answer would keep the namespace."""
 HOST_MAC = "02:aa:00:00:00:01"
 POD_MAC = "02:aa:00:00:00:02"
 
@@ -154,6 +156,7 @@ class World:
     def listen(self, netns: str, port: int, address: str = "0.0.0.0") -> socket.socket:
         sock = self.socket(netns, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         sock.bind((address, port))
         sock.listen(8)
         sock.settimeout(ANSWER_S)
@@ -162,6 +165,7 @@ class World:
     def connect(self, netns: str, address: str, port: int, *, silence: bool = False) -> socket.socket | None:
         """A TCP connection, or None when nothing answers."""
         sock = self.socket(netns, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         sock.settimeout(SILENCE_S if silence else ANSWER_S)
         try:
             sock.connect((address, port))

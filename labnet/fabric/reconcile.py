@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
 from labnet.fabric.nodeos import plan_os
@@ -15,7 +16,8 @@ from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive
 from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
 from labnet.fabric.routing import plan_routes
-from labnet.fabric.security import Profile, in_use, plan_groups, profile_of
+from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
+from labnet.fabric.untracked import interrupted
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -72,6 +74,8 @@ class Fabric:
             self._set(_steps(before, after, gone), undo)
             for netns, addresses in _revoked(old, new, touched, gone):
                 self._kernel.forget_flows(netns, addresses)
+            for netns, ended in interrupted(old, new, touched.groups, touched.enis):
+                self._kernel.forget_flows_where(netns, ended)
             self._set(_ends(before, after, gone), undo)
             undo.pop_all()
         at_once = self._retire(gone) if gone else ()
@@ -104,6 +108,7 @@ class _Touched:
     vpcs: set[str] = field(default_factory=set)
     gateways: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)  # VPCs whose groups' rules may differ
+    acls: set[str] = field(default_factory=set)  # VPCs whose ACLs may judge otherwise
     enis: set[str] = field(default_factory=set)
     instances: set[str] = field(default_factory=set)
     internet: bool = False
@@ -131,6 +136,9 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
     touched.vpcs |= {key for key, _, _ in _changed(old.vpcs, new.vpcs)}
     for _, was_subnet, is_subnet in _changed(old.subnets, new.subnets):
         touched.vpcs |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
+        touched.acls |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
+    for _, was_acl, is_acl in _changed(old.network_acls, new.network_acls):
+        touched.acls |= {acl.vpc_id for acl in (was_acl, is_acl) if acl is not None}
     _touch_gateways(old, new, touched)
     for key, was_node, is_node in _changed(old.instances, new.instances):
         if is_alive(was_node) != is_alive(is_node) or (was_node and is_node and was_node.name != is_node.name):
@@ -205,6 +213,8 @@ def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
     """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
     for _, was, now in _changed(old.security_groups, new.security_groups):
         touched.groups |= {group.vpc_id for group in (was, now) if group is not None}
+    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
+        touched.groups |= naming(new, list_id)
     for eni_id in touched.enis:
         was_eni, is_eni = old.enis.get(eni_id), new.enis.get(eni_id)
         before, after = _judged(old, was_eni), _judged(new, is_eni)
@@ -229,6 +239,7 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
     for gateway_id in _present(touched.gateways, cloud.internet_gateways):
         parts += plan_igw(cloud, gateway_id)
     parts += [(vpc_netns_of(cloud, vpc_id), plan_groups(cloud, vpc_id)) for vpc_id in _present(touched.groups, cloud.vpcs)]
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_acls(cloud, vpc_id)) for vpc_id in _present(touched.acls, cloud.vpcs)]
     enis = _present(touched.enis, cloud.enis)
     for eni_id in enis:
         parts += plan_eni(cloud, eni_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labnet.lab import routes_setup
+from labnet.lab.cloud_acls import make_acls
 from labnet.lab.routes_setup import tagged as _tagged
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
@@ -84,6 +85,7 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     if gateway and not vpc.route_tables:
         await _route_out(api, vpc_id, vpc, ids, gateway)
     await _make_groups(api, vpc_id, vpc, ids)
+    await make_acls(api, vpc_id, vpc, ids.subnets)
 
 
 async def _make_subnets(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:

@@ -19,6 +19,8 @@ from labnet.model.scenario import (
     EventCheck,
     KernelCheck,
     NatGatewaySpec,
+    NetworkAclEntrySpec,
+    NetworkAclSpec,
     NetworkInterfaceSpec,
     NodeSpec,
     PacketCheck,
@@ -123,8 +125,15 @@ def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
         vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
         tuple(RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables),
         tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
-        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
+        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings), _acls(vpc),
     )
+
+
+def _acls(vpc: vpcwords.Vpc) -> tuple[NetworkAclSpec, ...]:
+    def entry(item: vpcwords.NetworkAclEntry) -> NetworkAclEntrySpec:
+        return NetworkAclEntrySpec(item.rule_number, item.rule_action, item.protocol, item.from_port, item.to_port, item.cidr)
+
+    return tuple(NetworkAclSpec(acl.name, tuple(map(entry, acl.ingress)), tuple(map(entry, acl.egress))) for acl in vpc.network_acls)
 
 
 def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
@@ -132,7 +141,7 @@ def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
     interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
     return SubnetSpec(
         subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces,
-        route_table=subnet.route_table or "",
+        route_table=subnet.route_table or "", network_acl=subnet.network_acl,
     )
 
 
@@ -196,5 +205,5 @@ def _check(check: schema.Check) -> Check:
     return PacketCheck(
         source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
         expect=check.expect, source=check.source, drop_at=check.drop_at, through=check.through.place if check.through else None,
-        through_source=check.through.source if check.through else None,
+        through_source=check.through.source if check.through else None, answer=check.answer,
     )

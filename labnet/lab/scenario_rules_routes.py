@@ -13,6 +13,7 @@ from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.routes_setup import INTERNET_GATEWAY
 from labnet.lab.scenario_build import blocks_of, node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.lab.scenario_rules_ec2 import MAX_NODES_LISTED
 from labnet.lab.scenario_rules_vpc import NAME_RE, check_block, unique
 from labnet.model import addressing
 
@@ -41,7 +42,8 @@ def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
     found = [INTERNET_GATEWAY] if vpc.internet_gateway else []
     found += [nat.name for nat in vpc.nat_gateways] + [one.name for one in vpc.peerings]
     found += [one.name for _path, other in vpcs_of(document) for one in other.peerings if one.peer == vpc_name(vpc)]
-    found += [name for node in document.nodes if node.subnet in subnets for name in node_names(node)]
+    listed = (node for node in document.nodes if node.subnet in subnets and (node.count or 1) <= MAX_NODES_LISTED)
+    found += [name for node in listed for name in node_names(node)]
     return Counter(found)
 
 

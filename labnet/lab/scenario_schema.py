@@ -19,8 +19,6 @@ KIND = "Lab"
 
 LATER: dict[str, str] = {
     "vpcs[].dns": "DNS inside the VPC",
-    "vpcs[].networkAcls": "network ACLs",
-    "vpcs[].subnets[].networkAcl": "network ACLs",
     "cni.conflist": "conflists of one's own",
 }
 """Keys of the format that this version does not act on, by where they stand, with what they will do."""
@@ -190,6 +188,9 @@ class Check(Mapping, frozen=True):
     protocol: Annotated[Literal["icmp", "tcp", "udp"], Meta(description="What is sent")] = "icmp"
     port: Annotated[int | None, Meta(description="For tcp and udp", extra_json_schema={"minimum": 1, "maximum": 65535})] = None
     expect: Literal["delivered", "dropped"] = "delivered"
+    answer: Annotated[Literal["delivered", "dropped"] | None, Meta(
+        description="What becomes of the answer to a packet that is delivered; with dropped, dropAt says which check takes it",
+    )] = None
     source: Annotated[str | None, Meta(
         description="The source address that the target must see; placeholders are taken", examples=["${node1.publicIp}"],
     )] = None

@@ -51,6 +51,7 @@ class SubnetSpec:
     cidr_reservations: tuple[CidrReservationSpec, ...] = ()
     network_interfaces: tuple[NetworkInterfaceSpec, ...] = ()
     route_table: str = ""
+    network_acl: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,27 @@ class SecurityGroupSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkAclEntrySpec:
+    """One entry of a network ACL; ports, or type and code of ICMP, None = all."""
+
+    number: int
+    action: Literal["allow", "deny"]
+    protocol: str = "-1"
+    from_port: int | None = None
+    to_port: int | None = None
+    cidr: str = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAclSpec:
+    """A network ACL beside the default one."""
+
+    name: str
+    ingress: tuple[NetworkAclEntrySpec, ...] = ()
+    egress: tuple[NetworkAclEntrySpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VpcSpec:
     """One VPC; the first of a scenario is the lab's main one."""
 
@@ -99,6 +121,7 @@ class VpcSpec:
     route_tables: tuple[RouteTableSpec, ...] = ()
     nat_gateways: tuple[NatGatewaySpec, ...] = ()
     peerings: tuple[PeeringSpec, ...] = ()
+    network_acls: tuple[NetworkAclSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +165,7 @@ class PodSpec:
 
 @dataclass(frozen=True, slots=True)
 class PacketCheck:
-    """`{from, to, protocol, port, expect, source, dropAt}`: `source` is the address that the other side must see."""
+    """`{from, to, protocol, port, expect, answer, source, dropAt}`: `source` is the address that the other side must see."""
 
     source_target: str
     target: str
@@ -153,6 +176,7 @@ class PacketCheck:
     drop_at: str | None = None
     through: str | None = None
     through_source: str | None = None
+    answer: Literal["delivered", "dropped"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def test_the_built_in_ones_are_listed() -> None:
     assert [item.name for item in scenario_file.built_ins()] == [
         "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-external-snat",
         "eks-fragmented-subnet",
-        "eks-prefix-delegation", "eks-warm-targets", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
+        "eks-prefix-delegation", "eks-warm-targets", "vpc-nacl", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
     ]
     assert all(item.description for item in scenario_file.built_ins())
 
