@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labnet.lab import scenario_schema as schema
+from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Path
 from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
 from labnet.model.cluster import ContainerSpec
@@ -35,19 +36,19 @@ ALLOW_ALL: Mapping[str, Any] = {"protocol": "-1", "cidr": "0.0.0.0/0"}
 """What a security group lets out when nothing is said, as a new one does on AWS."""
 
 
-def vpcs_of(document: schema.Document) -> list[tuple[Path, schema.Vpc]]:
+def vpcs_of(document: schema.Document) -> list[tuple[Path, vpcwords.Vpc]]:
     """Every VPC with where it stands: `vpc` and `vpcs` alike."""
-    found: list[tuple[Path, schema.Vpc]] = [(("vpc",), document.vpc)] if document.vpc else []
+    found: list[tuple[Path, vpcwords.Vpc]] = [(("vpc",), document.vpc)] if document.vpc else []
     return found + [(("vpcs", n), vpc) for n, vpc in enumerate(document.vpcs or ())]
 
 
-def blocks_of(path: Path, vpc: schema.Vpc) -> list[tuple[Path, str]]:
+def blocks_of(path: Path, vpc: vpcwords.Vpc) -> list[tuple[Path, str]]:
     """Every block of a VPC with where it stands."""
     found: list[tuple[Path, str]] = [((*path, "cidr"), vpc.cidr)] if vpc.cidr is not None else []
     return found + [((*path, "cidrs", n), cidr) for n, cidr in enumerate(vpc.cidrs or ())]
 
 
-def vpc_name(vpc: schema.Vpc) -> str:
+def vpc_name(vpc: vpcwords.Vpc) -> str:
     """The name of a VPC."""
     return vpc.name or DEFAULT_VPC
 
@@ -112,13 +113,13 @@ def fault_of(item: schema.Fault) -> FaultSpec:
     return FaultSpec(item.action, item.code, item.message, item.status, item.times, item.rate, for_s, item.node or "")
 
 
-def _vpc(path: Path, vpc: schema.Vpc) -> VpcSpec:
+def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
     return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups)
 
 
-def _subnet(subnet: schema.Subnet) -> SubnetSpec:
+def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
     reservations = tuple(CidrReservationSpec(one.cidr, one.reservation_type, one.description) for one in subnet.cidr_reservations)
     interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
     return SubnetSpec(subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces)
@@ -133,12 +134,12 @@ def _object(item: schema.KubeObject) -> Mapping[str, Any]:
     return {"apiVersion": item.api_version, "kind": item.kind, "metadata": metadata, "spec": spec}
 
 
-def _group(group: schema.SecurityGroup) -> SecurityGroupSpec:
+def _group(group: vpcwords.SecurityGroup) -> SecurityGroupSpec:
     egress = (ALLOW_ALL,) if group.egress is None else tuple(_permission(rule) for rule in group.egress)
     return SecurityGroupSpec(group.name, tuple(_permission(rule) for rule in group.ingress), egress)
 
 
-def _permission(rule: schema.SecurityGroupRule) -> Mapping[str, Any]:
+def _permission(rule: vpcwords.SecurityGroupRule) -> Mapping[str, Any]:
     out: dict[str, Any] = {"protocol": rule.protocol}
     if rule.from_port is not None:
         out |= {"fromPort": rule.from_port, "toPort": rule.from_port if rule.to_port is None else rule.to_port}

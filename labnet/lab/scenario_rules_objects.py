@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from labnet.lab import scenario_schema as schema
+from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.pod_networking import pod_networking
 from labnet.lab.scenario_build import node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
@@ -25,8 +26,8 @@ GROUP_ID_RE = re.compile(r"sg-([0-9a-f]{8}|[0-9a-f]{17})")
 class _Home:
     """A subnet of the scenario, and the VPC that it is in."""
 
-    vpc: schema.Vpc
-    subnet: schema.Subnet
+    vpc: vpcwords.Vpc
+    subnet: vpcwords.Subnet
 
 
 def uses_eni_configs(cni: schema.Cni) -> bool:

@@ -5,12 +5,12 @@ Source: docs/sources.md#cidr-reservations
 
 from __future__ import annotations
 
-from labnet.lab import scenario_schema as schema
+from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Findings, Path
 from labnet.model import addressing
 
 
-def check_inside(subnet: schema.Subnet, path: Path, findings: Findings) -> None:
+def check_inside(subnet: vpcwords.Subnet, path: Path, findings: Findings) -> None:
     """Note everything that is wrong with what a subnet holds; its own block is known to be good."""
     _reservations(subnet, path, findings)
     taken: dict[int, str] = {}
@@ -22,7 +22,7 @@ def check_inside(subnet: schema.Subnet, path: Path, findings: Findings) -> None:
             _address(subnet, address, (*at, m), taken, findings)
 
 
-def _reservations(subnet: schema.Subnet, path: Path, findings: Findings) -> None:
+def _reservations(subnet: vpcwords.Subnet, path: Path, findings: Findings) -> None:
     good: list[str] = []
     for n, one in enumerate(subnet.cidr_reservations):
         at: Path = (*path, "cidrReservations", n, "cidr")
@@ -44,7 +44,7 @@ def _reservations(subnet: schema.Subnet, path: Path, findings: Findings) -> None
             good.append(one.cidr)
 
 
-def _address(subnet: schema.Subnet, address: str, path: Path, taken: dict[int, str], findings: Findings) -> None:
+def _address(subnet: vpcwords.Subnet, address: str, path: Path, taken: dict[int, str], findings: Findings) -> None:
     try:
         number = addressing.to_int(address)
     except ValueError:

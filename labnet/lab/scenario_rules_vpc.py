@@ -12,6 +12,7 @@ from labnet.ec2.rules.blocks import CIDRS_PER_VPC, is_restricted
 from labnet.ec2.rules.networks import VPCS_PER_REGION
 from labnet.ec2.rules.zones import zones_of
 from labnet.lab import scenario_schema as schema
+from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_build import blocks_of, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_rules_subnet import check_inside
@@ -83,14 +84,14 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _names(path: Path, vpc: schema.Vpc, several: bool, findings: Findings) -> None:
+def _names(path: Path, vpc: vpcwords.Vpc, several: bool, findings: Findings) -> None:
     if several and not vpc.name:
         findings.add(path, "has no name", "of several VPCs each needs one: 'name: blue'")
     if vpc.name and not names.is_name(vpc.name):
         findings.add((*path, "name"), f"{vpc.name!r} is no name for a VPC", "lower-case letters, digits and dashes, 32 at most")
 
 
-def _blocks(path: Path, vpc: schema.Vpc, findings: Findings) -> None:
+def _blocks(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
     if vpc.cidr is not None and vpc.cidrs is not None:
         findings.add((*path, "cidrs"), "stands beside 'cidr'", "write all blocks below 'cidrs', the primary one first")
     blocks = blocks_of(path, vpc)
@@ -114,9 +115,9 @@ def _blocks(path: Path, vpc: schema.Vpc, findings: Findings) -> None:
         findings.add(path, f"has {len(good)} blocks, and a VPC has {CIDRS_PER_VPC} at most", "remove some")
 
 
-def _subnets(path: Path, vpc: schema.Vpc, seen: dict[str, Path], findings: Findings) -> None:
+def _subnets(path: Path, vpc: vpcwords.Vpc, seen: dict[str, Path], findings: Findings) -> None:
     blocks = [cidr for _path, cidr in blocks_of(path, vpc) if _is_block(cidr)]
-    good: list[schema.Subnet] = []
+    good: list[vpcwords.Subnet] = []
     for n, subnet in enumerate(vpc.subnets):
         at = (*path, "subnets", n)
         _name(subnet.name, (*at, "name"), "subnet", findings)
@@ -147,7 +148,7 @@ def _name(name: str, path: Path, what: str, findings: Findings) -> None:
         findings.add(path, f"{name!r} is no name for a {what}", "letters, digits, dots, dashes and underscores, 63 at most")
 
 
-def _region(vpcs: list[tuple[Path, schema.Vpc]], findings: Findings) -> None:
+def _region(vpcs: list[tuple[Path, vpcwords.Vpc]], findings: Findings) -> None:
     first = ""
     for path, vpc in vpcs:
         for n, subnet in enumerate(vpc.subnets):
@@ -162,7 +163,7 @@ def _region(vpcs: list[tuple[Path, schema.Vpc]], findings: Findings) -> None:
                 findings.add(at, f"{subnet.availability_zone} is in another region than {first}", "a lab is in one region")
 
 
-def _groups(path: Path, vpc: schema.Vpc, findings: Findings) -> None:
+def _groups(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
     seen: dict[str, Path] = {}
     known = {group.name for group in vpc.security_groups} | {"default"}
     for n, group in enumerate(vpc.security_groups):
@@ -176,7 +177,7 @@ def _groups(path: Path, vpc: schema.Vpc, findings: Findings) -> None:
                 _rule(rule, (*at, key, m), known, findings)
 
 
-def _rule(rule: schema.SecurityGroupRule, path: Path, known: set[str], findings: Findings) -> None:
+def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], findings: Findings) -> None:
     if rule.protocol not in PROTOCOLS and not (rule.protocol.isdigit() and int(rule.protocol) <= MAX_PROTOCOL):
         otherwise = "tcp, udp, icmp, -1 for all, or a number up to 255"
         findings.add((*path, "protocol"), f"{rule.protocol!r} is no protocol", nearest(rule.protocol, PROTOCOLS, otherwise))
@@ -190,7 +191,7 @@ def _rule(rule: schema.SecurityGroupRule, path: Path, known: set[str], findings:
     _ports(rule, path, findings)
 
 
-def _ports(rule: schema.SecurityGroupRule, path: Path, findings: Findings) -> None:
+def _ports(rule: vpcwords.SecurityGroupRule, path: Path, findings: Findings) -> None:
     if rule.from_port is None:
         if rule.to_port is not None:
             findings.add((*path, "toPort"), "stands without fromPort", "give both, or none for all ports")

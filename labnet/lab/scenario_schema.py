@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
+
+from labnet.lab.scenario_schema_base import AS_WRITTEN, MARK, Command, Mapping, Name, PodName, Port, Text
+from labnet.lab.scenario_schema_vpc import Vpc
 
 API_VERSION = "labnet/v1"
 KIND = "Lab"
@@ -39,94 +42,20 @@ LATER_OBJECT_KINDS: dict[str, str] = {
 OBJECT_ELSEWHERE: dict[str, str] = {"Pod": "write pods below 'pods'", "Node": "write nodes below 'nodes'"}
 """Kinds that have a key of their own, and the way there."""
 
-AS_WRITTEN = {"as_written": True}
-"""In a type's `extra`: the value is text, and a number or a word like true is taken as it was written in the file."""
-_MARK = "x-as-written"
-"""Marks such a type in what msgspec makes, until `schema` has widened it."""
-
-Text = Annotated[str, Meta(extra=AS_WRITTEN, extra_json_schema={_MARK: True})]
-Name = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"})]
-PodName = Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"})]
-Cidr = Annotated[str, Meta(description="An IPv4 block without host bits", examples=["10.10.0.0/16"])]
-Command = Annotated[str | list[str], Meta(description="A command: one text, split as a shell would, or a list of words")]
-Port = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 65535})]
-Protocol = Annotated[str, Meta(
-    description="tcp, udp, icmp, an IP protocol number, or -1 for all", examples=["tcp"], extra=AS_WRITTEN,
-    extra_json_schema={_MARK: True},
-)]
 Dialect = Annotated[Literal["1.6", "1.23"], Meta(
     description='Whose kernel state: "1.6" as the VPC CNI of 2019 left it, "1.23" as the current one does', extra=AS_WRITTEN,
-    extra_json_schema={_MARK: True},
+    extra_json_schema={MARK: True},
 )]
 
 
-class _Mapping(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What all mappings of a scenario file share."""
-
-
-class Metadata(_Mapping, frozen=True):
+class Metadata(Mapping, frozen=True):
     """Who the scenario is."""
 
     name: Annotated[Name, Meta(description="The lab's name, unless `up --name` gives another", examples=["eks-2node"])]
     description: Annotated[str, Meta(description="One line for `labnet scenarios`")] = ""
 
 
-class CidrReservation(_Mapping, frozen=True):
-    """A part of a subnet from which EC2 chooses prefixes only (`prefix`), or nothing by itself (`explicit`)."""
-
-    cidr: Annotated[str, Meta(description="A block inside the subnet", examples=["10.10.0.64/26"])]
-    reservation_type: Annotated[Literal["prefix", "explicit"], Meta(description="AWS's ReservationType", examples=["prefix"])]
-    description: str = ""
-
-
-class NetworkInterface(_Mapping, frozen=True):
-    """An ENI that no node of the lab has, as a load balancer or a database has one: it takes up these addresses."""
-
-    private_ip_addresses: Annotated[list[str], Meta(description="Addresses of the subnet, its primary one first", examples=["[10.10.0.20]"])]
-    description: str = ""
-
-
-class Subnet(_Mapping, frozen=True):
-    """A subnet of a VPC: /16 to /28, inside the VPC; nodes are placed in it by its name."""
-
-    name: Annotated[str, Meta(description="Unique in the scenario", examples=["public-a"])]
-    cidr: Annotated[str, Meta(description="Its block; AWS keeps the first four addresses and the last", examples=["10.10.0.0/19"])]
-    availability_zone: Annotated[str, Meta(description="Its zone", examples=["us-west-2a"])] = "us-west-2a"
-    map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
-    cidr_reservations: Annotated[list[CidrReservation], Meta(description="Subnet CIDR reservations")] = field(default_factory=list)
-    network_interfaces: Annotated[list[NetworkInterface], Meta(description="ENIs of others, made first")] = field(default_factory=list)
-
-
-class SecurityGroupRule(_Mapping, frozen=True):
-    """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
-
-    protocol: Protocol
-    from_port: Annotated[int | None, Meta(description="First port, or ICMP type")] = None
-    to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first")] = None
-    cidr: Cidr | None = None
-    group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
-
-
-class SecurityGroup(_Mapping, frozen=True):
-    """A security group: what it lists is allowed. Without `egress` everything may leave, as on AWS."""
-
-    name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
-    ingress: list[SecurityGroupRule] = field(default_factory=list)
-    egress: list[SecurityGroupRule] | None = None
-
-
-class Vpc(_Mapping, frozen=True):
-    """A VPC: one namespace on the machine that routes as AWS does."""
-
-    name: Annotated[str, Meta(description="Needed where there are several", examples=["blue"])] = ""
-    cidr: Annotated[str | None, Meta(description="Its block, /16 to /28", examples=["10.10.0.0/16"])] = None
-    cidrs: Annotated[list[str] | None, Meta(description="Its blocks, the primary one first; instead of `cidr`")] = None
-    subnets: list[Subnet] = field(default_factory=list)
-    internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
-    security_groups: list[SecurityGroup] = field(default_factory=list)
-
-
-class Taint(_Mapping, frozen=True):
+class Taint(Mapping, frozen=True):
     """A Kubernetes taint: the scheduler places no pod there. Pods with `node` come all the same."""
 
     key: Annotated[str, Meta(examples=["node.kubernetes.io/unschedulable"])]
@@ -134,7 +63,7 @@ class Taint(_Mapping, frozen=True):
     effect: Annotated[Literal["NoSchedule"], Meta(description="Other effects come later")] = "NoSchedule"
 
 
-class Node(_Mapping, frozen=True):
+class Node(Mapping, frozen=True):
     """An EC2 instance that is a node of the cluster."""
 
     name: Annotated[Name, Meta(description="Its name; with `count`, name-1 to name-N", examples=["node1"])]
@@ -150,7 +79,7 @@ class Node(_Mapping, frozen=True):
     public_ip: Annotated[bool | None, Meta(description="Overrides the subnet's mapPublicIpOnLaunch")] = None
 
 
-class Cni(_Mapping, frozen=True):
+class Cni(Mapping, frozen=True):
     """Which CNI plugin gives pods their network."""
 
     kind: Annotated[Literal["vpc", "none"], Meta(description="The VPC CNI, or none: nodes, ENIs and IMDS only")] = "vpc"
@@ -160,7 +89,7 @@ class Cni(_Mapping, frozen=True):
     )] = field(default_factory=dict)
 
 
-class Container(_Mapping, frozen=True):
+class Container(Mapping, frozen=True):
     """One container of a pod: a program, or the built-in server."""
 
     name: Annotated[str, Meta(examples=["web"])]
@@ -170,7 +99,7 @@ class Container(_Mapping, frozen=True):
     )] = None
 
 
-class Pod(_Mapping, frozen=True):
+class Pod(Mapping, frozen=True):
     """A pod. Without containers it runs the built-in server: HTTP on 80 and 8080, UDP echo on 7."""
 
     name: Annotated[PodName, Meta(examples=["pod1"])]
@@ -182,7 +111,7 @@ class Pod(_Mapping, frozen=True):
     containers: list[Container] = field(default_factory=list)
 
 
-class ObjectMeta(_Mapping, frozen=True):
+class ObjectMeta(Mapping, frozen=True):
     """Who an object is."""
 
     name: Annotated[str, Meta(description="Unique among objects of its kind", examples=["us-west-2a"])]
@@ -190,7 +119,7 @@ class ObjectMeta(_Mapping, frozen=True):
     annotations: Annotated[dict[str, str], Meta(description="Kubernetes annotations")] = field(default_factory=dict)
 
 
-class EniConfigSpec(_Mapping, frozen=True):
+class EniConfigSpec(Mapping, frozen=True):
     """Where new ENIs go. Names of the scenario become ids when the object is made."""
 
     subnet: Annotated[str, Meta(description="Name or id of a subnet in the node's zone", examples=["pods-a"])]
@@ -199,7 +128,7 @@ class EniConfigSpec(_Mapping, frozen=True):
     )] = field(default_factory=list)
 
 
-class KubeObject(_Mapping, frozen=True):
+class KubeObject(Mapping, frozen=True):
     """A Kubernetes object in its own shape. This version acts on ENIConfig."""
 
     api_version: Literal["crd.k8s.amazonaws.com/v1alpha1"]
@@ -208,7 +137,7 @@ class KubeObject(_Mapping, frozen=True):
     spec: EniConfigSpec
 
 
-class PodCheck(_Mapping, frozen=True):
+class PodCheck(Mapping, frozen=True):
     """Where a pod stands, or how many do: with `name` that one, without it `count` of those on `node` (absent = of all)."""
 
     name: Annotated[str | None, Meta(description="A pod", examples=["pod1"])] = None
@@ -218,7 +147,7 @@ class PodCheck(_Mapping, frozen=True):
     count: Annotated[int | None, Meta(description="So many pods are as said", extra_json_schema={"minimum": 0})] = None
 
 
-class EventCheck(_Mapping, frozen=True):
+class EventCheck(Mapping, frozen=True):
     """What must have been told at least once."""
 
     object: Annotated[str | None, Meta(description="About whom", examples=["node/node1"])] = None
@@ -228,7 +157,7 @@ class EventCheck(_Mapping, frozen=True):
     )] = None
 
 
-class Ec2Check(_Mapping, frozen=True):
+class Ec2Check(Mapping, frozen=True):
     """What EC2 must say of a node: counts; what is absent is not compared."""
 
     node: str
@@ -237,7 +166,7 @@ class Ec2Check(_Mapping, frozen=True):
     prefixes: Annotated[int | None, Meta(description="/28 prefixes on them")] = None
 
 
-class KernelCheck(_Mapping, frozen=True):
+class KernelCheck(Mapping, frozen=True):
     """What a command must print inside a target. Lines are compared with runs of blanks as one; placeholders may stand in all texts."""
 
     target: Annotated[str, Meta(description="A node, a pod or internet")]
@@ -246,7 +175,7 @@ class KernelCheck(_Mapping, frozen=True):
     equals: Annotated[str | None, Meta(description="All lines that must be printed, in order")] = None
 
 
-class Check(_Mapping, frozen=True):
+class Check(Mapping, frozen=True):
     """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, a `kernel` listing, a `pod`'s phase or an `event`.
 
     Placeholders: ${pod1} and ${node1} stand for addresses, ${node1.publicIp} for a field of the target's entry in the status.
@@ -269,14 +198,14 @@ class Check(_Mapping, frozen=True):
     event: EventCheck | None = None
 
 
-class Latency(_Mapping, frozen=True):
+class Latency(Mapping, frozen=True):
     """How long calls take: half of them at most p50 seconds, 95 of 100 at most p95; chance follows the seed."""
 
     p50: Annotated[float, Meta(description="The median, in seconds", examples=[2.0])]
     p95: Annotated[float | None, Meta(description="In seconds, not less than p50; absent = every call takes p50")] = None
 
 
-class Fault(_Mapping, frozen=True):
+class Fault(Mapping, frozen=True):
     """Calls that fail on purpose. times, rate and for hold together; none of them = every call, for as long as the lab runs."""
 
     action: Annotated[str, Meta(description="An action of the EC2 API; * stands for any letters", examples=["AssignPrivateIpAddresses"])]
@@ -293,18 +222,18 @@ class Fault(_Mapping, frozen=True):
     node: Annotated[str | None, Meta(description="Only calls of this node's ipamd")] = None
 
 
-class Deny(_Mapping, frozen=True):
+class Deny(Mapping, frozen=True):
     """An action that is not allowed, as if an IAM policy said so."""
 
     action: Annotated[str, Meta(description="An action of the EC2 API; * stands for any letters", examples=["CreateNetworkInterface"])]
     node: Annotated[str | None, Meta(description="Only to this node's ipamd; absent = to everybody")] = None
 
 
-class Ec2(_Mapping, frozen=True):
+class Ec2(Mapping, frozen=True):
     """How the EC2 API behaves in time. `up` itself is never throttled, delayed or refused."""
 
     throttling: Annotated[Literal["off", "aws"], Meta(
-        description="aws: token buckets for each action, as EC2 documents them", extra=AS_WRITTEN, extra_json_schema={_MARK: True},
+        description="aws: token buckets for each action, as EC2 documents them", extra=AS_WRITTEN, extra_json_schema={MARK: True},
     )] = "off"
     latency: Annotated[Literal["off", "aws"] | dict[str, float | Latency], Meta(
         description="Seconds for each action (* is taken, the most exact name counts), or aws: a preset where attach takes seconds",
@@ -317,19 +246,19 @@ class Ec2(_Mapping, frozen=True):
     deny: Annotated[list[str | Deny], Meta(description="Actions that nobody may call, or one node may not")] = field(default_factory=list)
 
 
-class Kubelet(_Mapping, frozen=True):
+class Kubelet(Mapping, frozen=True):
     """How kubelet calls CNI plugins."""
 
     exec: Annotated[Literal["auto", "always"], Meta(description="auto: labnet's own plugins in process; always: as programs")] = "auto"
 
 
-class Time(_Mapping, frozen=True):
+class Time(Mapping, frozen=True):
     """The lab's clock once it is up."""
 
     factor: Annotated[float, Meta(description="How many seconds of the lab pass in one", extra_json_schema={"exclusiveMinimum": 0})] = 1.0
 
 
-class Document(_Mapping, frozen=True):
+class Document(Mapping, frozen=True):
     """A labnet scenario file."""
 
     api_version: Literal["labnet/v1"]
@@ -369,7 +298,7 @@ def _unquoted(word: str) -> Any:
 def _widen(part: Any) -> None:
     """Where text is taken as it was written, numbers and true or false are fine too."""
     if isinstance(part, dict):
-        if part.pop(_MARK, False):
+        if part.pop(MARK, False):
             if "enum" in part:
                 part["enum"] = [*part["enum"], *(_unquoted(word) for word in part["enum"] if _unquoted(word) != word)]
             else:

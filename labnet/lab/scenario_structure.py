@@ -15,7 +15,6 @@ import msgspec
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_schema import (
     API_VERSION,
-    AS_WRITTEN,
     KIND,
     LATER,
     LATER_CNI_KINDS,
@@ -24,6 +23,7 @@ from labnet.lab.scenario_schema import (
     Document,
     KubeObject,
 )
+from labnet.lab.scenario_schema_base import AS_WRITTEN
 from labnet.lab.scenario_yaml import Tree
 from labnet.model.values import frozen
 

@@ -1,0 +1,64 @@
+"""The words of a scenario file about VPCs (pure)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from labnet.lab.scenario_schema_base import Cidr, Mapping, Protocol
+
+
+class CidrReservation(Mapping, frozen=True):
+    """A part of a subnet from which EC2 chooses prefixes only (`prefix`), or nothing by itself (`explicit`)."""
+
+    cidr: Annotated[str, Meta(description="A block inside the subnet", examples=["10.10.0.64/26"])]
+    reservation_type: Annotated[Literal["prefix", "explicit"], Meta(description="AWS's ReservationType", examples=["prefix"])]
+    description: str = ""
+
+
+class NetworkInterface(Mapping, frozen=True):
+    """An ENI that no node of the lab has, as a load balancer or a database has one: it takes up these addresses."""
+
+    private_ip_addresses: Annotated[list[str], Meta(description="Addresses of the subnet, its primary one first", examples=["[10.10.0.20]"])]
+    description: str = ""
+
+
+class Subnet(Mapping, frozen=True):
+    """A subnet of a VPC: /16 to /28, inside the VPC; nodes are placed in it by its name."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario", examples=["public-a"])]
+    cidr: Annotated[str, Meta(description="Its block; AWS keeps the first four addresses and the last", examples=["10.10.0.0/19"])]
+    availability_zone: Annotated[str, Meta(description="Its zone", examples=["us-west-2a"])] = "us-west-2a"
+    map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
+    cidr_reservations: Annotated[list[CidrReservation], Meta(description="Subnet CIDR reservations")] = field(default_factory=list)
+    network_interfaces: Annotated[list[NetworkInterface], Meta(description="ENIs of others, made first")] = field(default_factory=list)
+
+
+class SecurityGroupRule(Mapping, frozen=True):
+    """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
+
+    protocol: Protocol
+    from_port: Annotated[int | None, Meta(description="First port, or ICMP type")] = None
+    to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first")] = None
+    cidr: Cidr | None = None
+    group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
+
+
+class SecurityGroup(Mapping, frozen=True):
+    """A security group: what it lists is allowed. Without `egress` everything may leave, as on AWS."""
+
+    name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
+    ingress: list[SecurityGroupRule] = field(default_factory=list)
+    egress: list[SecurityGroupRule] | None = None
+
+
+class Vpc(Mapping, frozen=True):
+    """A VPC: one namespace on the machine that routes as AWS does."""
+
+    name: Annotated[str, Meta(description="Needed where there are several", examples=["blue"])] = ""
+    cidr: Annotated[str | None, Meta(description="Its block, /16 to /28", examples=["10.10.0.0/16"])] = None
+    cidrs: Annotated[list[str] | None, Meta(description="Its blocks, the primary one first; instead of `cidr`")] = None
+    subnets: list[Subnet] = field(default_factory=list)
+    internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
+    security_groups: list[SecurityGroup] = field(default_factory=list)
