@@ -116,7 +116,8 @@ def fault_of(item: schema.Fault) -> FaultSpec:
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
-    return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups)
+    cidrs = tuple(cidr for _path, cidr in blocks_of(path, vpc))
+    return VpcSpec(vpc_name(vpc), cidrs, subnets, vpc.internet_gateway, groups, vpc.dns.support, vpc.dns.hostnames)
 
 
 def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:

@@ -53,6 +53,13 @@ class SecurityGroup(Mapping, frozen=True):
     egress: list[SecurityGroupRule] | None = None
 
 
+class Dns(Mapping, frozen=True):
+    """DNS inside the VPC: AWS's two attributes, at AWS's defaults."""
+
+    support: Annotated[bool, Meta(description="enableDnsSupport: does the VPC's resolver answer?")] = True
+    hostnames: Annotated[bool, Meta(description="enableDnsHostnames: have public addresses names?")] = False
+
+
 class Vpc(Mapping, frozen=True):
     """A VPC: one namespace on the machine that routes as AWS does."""
 
@@ -62,3 +69,4 @@ class Vpc(Mapping, frozen=True):
     subnets: list[Subnet] = field(default_factory=list)
     internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
     security_groups: list[SecurityGroup] = field(default_factory=list)
+    dns: Annotated[Dns, Meta(description="DNS inside the VPC")] = field(default_factory=Dns)

@@ -70,6 +70,8 @@ class VpcSpec:
     subnets: tuple[SubnetSpec, ...] = ()
     internet_gateway: bool = False
     security_groups: tuple[SecurityGroupSpec, ...] = ()
+    dns_support: bool = True
+    dns_hostnames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
