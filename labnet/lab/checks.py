@@ -23,7 +23,7 @@ POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "tabl
 DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
 MAX_TOLD = 5
 """So many events of a kind are shown where none says what it should."""
-PLACES = ("vpc", "igw", "internet")
+PLACES = ("vpc", "igw", "nat", "internet")
 
 
 @frozen
@@ -147,10 +147,11 @@ def judge_packet(check: PacketCheck, path: Path, lab: str, asked: Check | None =
 
 
 def _place(path: Path, lab: str) -> str:
-    """Where a packet ended, in the words of `dropAt`: the namespace without the lab's name."""
+    """Where a packet ended, in the words of `dropAt`: the namespace without the lab's name, one word for all NAT gateways."""
     assert path.drop is not None
     netns = next((hop.netns for hop in path.hops if hop.n == path.drop.hop), "")
-    return netns.removeprefix(f"{lab}-")
+    place = netns.removeprefix(f"{lab}-")
+    return "nat" if place.startswith("nat.") else place
 
 
 def judge_ec2(check: Ec2Check, enis: Sequence[Mapping[str, int]]) -> CheckResult:

@@ -189,7 +189,7 @@ class Check(Mapping, frozen=True):
         description="The source address that the target must see; placeholders are taken", examples=["${node1.publicIp}"],
     )] = None
     drop_at: Annotated[str | None, Meta(
-        description="Where a drop must happen (node1, pod1, vpc, igw, internet), or the check that must drop it (source-dest-check)",
+        description="Where a drop must happen (node1, pod1, vpc, igw, nat, internet), or the check that must drop it (source-dest-check)",
     )] = None
     ec2: Ec2Check | None = None
     kernel: KernelCheck | None = None
