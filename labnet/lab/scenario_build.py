@@ -18,11 +18,14 @@ from labnet.model.scenario import (
     Ec2Check,
     EventCheck,
     KernelCheck,
+    NatGatewaySpec,
     NetworkInterfaceSpec,
     NodeSpec,
     PacketCheck,
+    PeeringSpec,
     PodCheck,
     PodSpec,
+    RouteTableSpec,
     Scenario,
     SecurityGroupSpec,
     SubnetSpec,
@@ -116,14 +119,22 @@ def fault_of(item: schema.Fault) -> FaultSpec:
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
-    cidrs = tuple(cidr for _path, cidr in blocks_of(path, vpc))
-    return VpcSpec(vpc_name(vpc), cidrs, subnets, vpc.internet_gateway, groups, vpc.dns.support, vpc.dns.hostnames)
+    return VpcSpec(
+        vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
+        tuple(RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables),
+        tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
+        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
+        vpc.dns.support, vpc.dns.hostnames,
+    )
 
 
 def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
     reservations = tuple(CidrReservationSpec(one.cidr, one.reservation_type, one.description) for one in subnet.cidr_reservations)
     interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
-    return SubnetSpec(subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces)
+    return SubnetSpec(
+        subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces,
+        route_table=subnet.route_table or "",
+    )
 
 
 def _object(item: schema.KubeObject) -> Mapping[str, Any]:
@@ -152,7 +163,8 @@ def _nodes(node: schema.Node) -> Iterator[NodeSpec]:
         yield NodeSpec(
             name=name, instance_type=node.instance_type, subnet=node.subnet, security_groups=tuple(node.security_groups),
             labels=dict(node.labels), iptables=node.iptables or "auto", sysctls=_sysctls(node.sysctls), public_ip=node.public_ip,
-            annotations=dict(node.annotations), taints=tuple(TaintSpec(one.key, one.value, one.effect) for one in node.taints),
+            source_dest_check=node.source_dest_check, annotations=dict(node.annotations),
+            taints=tuple(TaintSpec(one.key, one.value, one.effect) for one in node.taints),
         )
 
 
@@ -184,5 +196,6 @@ def _check(check: schema.Check) -> Check:
         return EventCheck(check.event.object, check.event.reason, check.event.contains)
     return PacketCheck(
         source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
-        expect=check.expect, source=check.source, drop_at=check.drop_at,
+        expect=check.expect, source=check.source, drop_at=check.drop_at, through=check.through.place if check.through else None,
+        through_source=check.through.source if check.through else None,
     )

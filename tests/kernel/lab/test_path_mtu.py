@@ -150,3 +150,27 @@ def checksum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+@pytest.fixture
+def behind_nat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
+    """Private nodes behind a NAT gateway; pods keep their addresses until there."""
+    user = Labs(tmp_path_factory.mktemp("g"))
+    try:
+        user.up("eks-external-snat")
+        yield user
+    finally:
+        user.close()
+
+
+@pytest.mark.parametrize("source", [*PODS, "node1"])
+def test_behind_a_nat_gateway_it_is_learned_too(behind_nat: Labs, source: str) -> None:
+    assert "1 received" in ping(behind_nat, source, FAR, 1500)
+    for size_bytes in (9001, 8500, 1501):
+        said = ping(behind_nat, source, FAR, size_bytes)
+        if learned(behind_nat, source) == 1500:
+            break
+        assert "0 received" in said and "(mtu = " in said, said
+    assert learned(behind_nat, source) == 1500
+    assert "1 received" in ping(behind_nat, source, FAR, 1500)
+    assert "1 received" in ping(behind_nat, source, address(behind_nat, "pod3"), 9001), "inside nothing has shrunk"
