@@ -54,9 +54,9 @@ pods:
 class Names:
     """A lab whose names are asked for, by sockets opened inside its namespaces."""
 
-    def __init__(self, labs: Labs) -> None:
+    def __init__(self, labs: Labs, scenario: str = SCENARIO) -> None:
         self.labs = labs
-        labs.up("-", stdin=SCENARIO)
+        labs.up("-", stdin=scenario)
         env = json.loads(labs.run("--lab", labs.name, "env", "-o", "json").stdout)
         env = env.get("env", env)
         self.ec2 = Session().create_client(
@@ -271,6 +271,27 @@ def test_pods_copy_what_their_node_has_when_they_start(lab: Names) -> None:
     lab.labs.up("-", stdin=SCENARIO + "  - {name: copy, node: node1}\n")
     assert lab.resolv_conf("copy") == kept, "another pod of that name"
     lab.labs.up("-", stdin=SCENARIO)
+
+
+ALONE = """
+apiVersion: labnet/v1
+kind: Lab
+metadata: {name: alone}
+vpc: {name: main, cidr: 10.10.0.0/16, subnets: [{name: a, cidr: 10.10.0.0/24, availabilityZone: us-west-2a}]}
+nodes: [{name: node1, instanceType: t3.small, subnet: a}]
+cni: {kind: none}
+"""
+
+
+def test_the_internets_resolvers_come_and_go_with_the_first_gateway(labs: Labs) -> None:
+    with closing(Names(labs, ALONE)) as lab:
+        assert lab.values("node1", "example.com") == ["192.0.2.10"], "AWS's resolver needs no gateway"
+        made = lab.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        for _ in range(2):
+            lab.ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=lab.vpcs["main"])
+            assert lab.values("internet", "dns.google", server="1.1.1.1") == ["8.8.8.8"]
+            lab.ec2.detach_internet_gateway(InternetGatewayId=made, VpcId=lab.vpcs["main"])
+            wait_until(lab, "internet", there=False)
 
 
 def launch(lab: Names, name: str, subnet: str) -> str:
