@@ -24,7 +24,8 @@ OFTEN_CALLED = frozenset({
     "DescribeAccountAttributes", "CreateVpcEndpoint", "DeleteVpcEndpoints", "DescribeVpcEndpoints", "DescribePrefixLists",
     "CreateManagedPrefixList", "DeleteManagedPrefixList", "DescribeManagedPrefixLists", "GetManagedPrefixListEntries",
     "ModifyManagedPrefixList", "CreateFlowLogs", "DescribeFlowLogs", "CreateTransitGateway",
-    "DescribeTransitGateways", "CreateDefaultVpc", "CreateDefaultSubnet", "CreateDhcpOptions", "DescribeDhcpOptions",
+    "DescribeTransitGateways", "CreateDefaultVpc", "CreateDefaultSubnet", "CreateDhcpOptions", "DescribeDhcpOptions", "AssociateDhcpOptions",
+    "DeleteDhcpOptions",
     "CreateEgressOnlyInternetGateway", "CreateVpnGateway", "CreateCustomerGateway", "CreateVpnConnection", "DescribeVpnConnections",
     # what the lab means to have
     "AcceptVpcPeeringConnection", "AllocateAddress", "AssignPrivateIpAddresses", "AssociateAddress", "AssociateRouteTable",

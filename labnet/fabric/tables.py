@@ -28,8 +28,12 @@ ROUTER_MAC = "0e:00:00:00:00:01"
 
 IMDS_ADDRESS = "169.254.169.254"
 EC2_API_ADDRESS = "169.254.169.200"
+RESOLVER_ADDRESS = "169.254.169.253"
+"""The VPC's resolver has this address and base+2 of the VPC, while `enableDnsSupport` is on."""
 SERVICES = (IMDS_ADDRESS, EC2_API_ADDRESS)
 """Addresses of the fabric itself that every port reaches; no security group filters them."""
+LINK_LOCAL = (*SERVICES, RESOLVER_ADDRESS)
+"""Those that are on every subnet's link."""
 
 TABLE = "vpc"
 GATEWAY_TABLE = "igw"
@@ -168,12 +172,13 @@ _IP_BODY = f"""
   }}
   chain input {{ type filter hook input priority 0; policy drop;
     iifname "lo" accept
-    ip daddr @{SERVICE_ADDRESS} accept
+    iifname != @{GATEWAYS} ip daddr @{SERVICE_ADDRESS} accept
     udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_ROUTER}"
   }}
   chain output {{ type filter hook output priority -160; policy accept;
-    ip saddr != @{SERVICE_ADDRESS} icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
+    icmp type destination-unreachable icmp code {{ 2, 3 }} accept comment "of a service itself: no such protocol, no such port"
+    icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
   }}
   chain postrouting {{ type filter hook postrouting priority -160; policy accept;
     oifname . ip daddr @{ENI_ADDRESS} accept

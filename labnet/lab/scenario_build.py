@@ -125,7 +125,7 @@ def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
         vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
         tuple(RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables),
         tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
-        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings), _acls(vpc),
+        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings), _acls(vpc), vpc.dns.support, vpc.dns.hostnames,
     )
 
 

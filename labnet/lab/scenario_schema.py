@@ -18,7 +18,6 @@ API_VERSION = "labnet/v1"
 KIND = "Lab"
 
 LATER: dict[str, str] = {
-    "vpcs[].dns": "DNS inside the VPC",
     "cni.conflist": "conflists of one's own",
 }
 """Keys of the format that this version does not act on, by where they stand, with what they will do."""

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
 from labnet.model.values import frozen
 
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
+NO_DHCP_OPTIONS = "default"
+"""In place of a DHCP options set's id: none is associated, in the API's own word."""
 
 
 @frozen
@@ -49,6 +51,7 @@ class Vpc:
     cidr_ids: Tags = field(default_factory=dict)
     dns_support: bool = True
     dns_hostnames: bool = False
+    dhcp_options_id: str = NO_DHCP_OPTIONS
 
     @property
     def name(self) -> str:
@@ -243,6 +246,7 @@ class CloudState:
     peerings: Mapping[str, Peering] = field(default_factory=dict)
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
+    dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -269,6 +273,7 @@ SHELVES: Mapping[str, type] = {
     "instances": Instance, "route_tables": RouteTable, "addresses": ElasticAddress, "nat_gateways": NatGateway,
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
     "prefix_lists": PrefixList,
+    "dhcp_options": DhcpOptions,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

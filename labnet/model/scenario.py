@@ -122,6 +122,8 @@ class VpcSpec:
     nat_gateways: tuple[NatGatewaySpec, ...] = ()
     peerings: tuple[PeeringSpec, ...] = ()
     network_acls: tuple[NetworkAclSpec, ...] = ()
+    dns_support: bool = True
+    dns_hostnames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
