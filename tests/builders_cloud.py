@@ -16,6 +16,7 @@ from labnet.model.cloud import (
     Subnet,
     Vpc,
 )
+from labnet.model.cloud_vpc import AclAssociation, AclEntry, NetworkAcl
 
 ALL_IN = SecurityGroupRule("-1", cidr="0.0.0.0/0")
 ALL_OUT = SecurityGroupRule("-1", cidr="0.0.0.0/0")
@@ -134,3 +135,18 @@ def terminated(cloud: CloudState, node: str) -> CloudState:
     instance = cloud.instances[f"i-{node}"]
     enis = {key: eni for key, eni in cloud.enis.items() if not (eni.attachment and eni.attachment.instance_id == instance.id)}
     return replace(cloud, instances={**cloud.instances, instance.id: replace(instance, state="terminated")}, enis=enis)
+
+
+def with_acl(cloud: CloudState, key: str, *entries: AclEntry, subnets: tuple[str, ...] = (), vpc_id: str = "vpc-1") -> CloudState:
+    """A network ACL that filters some subnets, which no other ACL filters then."""
+    acls = {
+        one.id: replace(one, associations=tuple(it for it in one.associations if it.subnet_id not in subnets))
+        for one in cloud.network_acls.values() if one.id != key
+    }  # fmt: skip
+    acl = NetworkAcl(key, vpc_id, entries=entries, associations=tuple(AclAssociation(f"aclassoc-{key}-{one}", one) for one in subnets))
+    return replace(cloud, network_acls={**acls, key: acl})
+
+
+def entry(number: int, action: str = "allow", *, out: bool = False, protocol: str = "-1", cidr: str = "0.0.0.0/0", **more: int) -> AclEntry:
+    """An inbound entry of an ACL, or an outbound one."""
+    return AclEntry(number, out, protocol, action, cidr, **more)  # type: ignore[arg-type]  # the word and the numbers as tests write them

@@ -63,6 +63,8 @@ def _of_eni(cloud: CloudState, eni: Eni) -> Iterator[Fact]:
     yield "link", node, link, eni.mac
     yield "sends with", port, eni.mac
     yield "subnet", port, mark
+    yield "leaves", port, mark
+    yield "enters", port, mark
     yield "router", port, str(IPv4Network(cloud.subnets[eni.subnet_id].cidr).network_address + 1)
     for item in eni.addresses:
         yield "route", f"{item.address}/32", port, None
@@ -162,6 +164,11 @@ def _sets(elements: dict[tuple[str, str], list[NftElement]]) -> Iterator[Fact]:
         yield "sends with", *item.fields
     for item in elements.get(("netdev", "port_subnet"), ()):
         yield "subnet", item.fields[0], int(str(item.value), 16)
+    for item in elements.get(("ip", "border_from"), ()):
+        yield "leaves", item.fields[0], int(str(item.value), 16)
+    for item in elements.get(("ip", "border_to"), ()):
+        major, _, minor = str(item.value).partition(":")
+        yield "enters", item.fields[0], int(major, 16) << 16 | int(minor, 16)
     for item in elements.get(("ip", "port_router"), ()):
         yield "router", item.fields[0], item.value
     for family in ("ip", "netdev"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from labnet.fabric import tables
+from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import FABRIC_SLICE, cidr_elements, plan_igw, plan_internet, plan_public, router_sysctls, silence
 from labnet.fabric.nodeos import plan_os
 from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_of
@@ -56,7 +57,7 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
         parts.append((internet_netns(cloud.lab), plan_internet(cloud)))
     for gateway_id in cloud.internet_gateways:
         parts += plan_igw(cloud, gateway_id)
-    parts += [(vpc_netns_of(cloud, vpc_id), plan_groups(cloud, vpc_id)) for vpc_id in cloud.vpcs]
+    parts += [(vpc_netns_of(cloud, vpc_id), plan(cloud, vpc_id)) for vpc_id in cloud.vpcs for plan in (plan_groups, plan_acls)]
     for eni_id in cloud.enis:
         parts += plan_eni(cloud, eni_id)
     for instance in cloud.instances.values():

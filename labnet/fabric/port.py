@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labnet.fabric import tables
+from labnet.fabric.acls import border_elements, subnet_number
 from labnet.fabric.places import instance_of, node_netns_of, vpc_netns_of
 from labnet.fabric.security import class_text, mark_text, profile_number, profile_of
-from labnet.model.addressing import bounds, prefix_addresses, router_of
+from labnet.model.addressing import prefix_addresses, router_of
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.names import eni_link, eni_port
 from labnet.model.netstate import KernelObject, Link, LinkUp, Neigh, NftElement, NftPortChain, Route, Slice, Sysctl, VethPeer
@@ -34,7 +35,7 @@ def slice_name(eni_id: str) -> str:
 
 def subnet_mark(subnet: Subnet) -> int:
     """The number of a subnet on packets: its address in units of a /28, the smallest subnet, so no two are equal (28 bits)."""
-    return bounds(subnet.cidr)[0] >> 4
+    return subnet_number(subnet)
 
 
 def delivered(eni: Eni) -> tuple[str, ...]:
@@ -73,6 +74,7 @@ def _port(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     number = profile_number(profile_of(eni.security_groups))
     yield _ip(tables.PORT_SENDER, (port,), ("ifname", "mark"), mark_text(number))
     yield _ip(tables.PORT_RECEIVER, (port,), ("ifname", "classid"), class_text(number))
+    yield from border_elements(port, subnet)
     if not eni.source_dest_check:
         yield _ip(tables.NO_CHECK, (port,), ("ifname",))
         yield _netdev(tables.NO_CHECK, (port,), ("ifname",))

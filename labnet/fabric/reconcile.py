@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nodeos import plan_os
 from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
@@ -101,6 +102,7 @@ class _Touched:
     vpcs: set[str] = field(default_factory=set)
     gateways: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)  # VPCs whose groups' rules may differ
+    acls: set[str] = field(default_factory=set)  # VPCs whose ACLs may judge otherwise
     enis: set[str] = field(default_factory=set)
     instances: set[str] = field(default_factory=set)
     internet: bool = False
@@ -125,6 +127,9 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
     touched.vpcs |= {key for key, _, _ in _changed(old.vpcs, new.vpcs)}
     for _, was_subnet, is_subnet in _changed(old.subnets, new.subnets):
         touched.vpcs |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
+        touched.acls |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
+    for _, was_acl, is_acl in _changed(old.network_acls, new.network_acls):
+        touched.acls |= {acl.vpc_id for acl in (was_acl, is_acl) if acl is not None}
     _touch_gateways(old, new, touched)
     for key, was_node, is_node in _changed(old.instances, new.instances):
         if is_alive(was_node) != is_alive(is_node) or (was_node and is_node and was_node.name != is_node.name):
@@ -185,6 +190,7 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
     for gateway_id in _present(touched.gateways, cloud.internet_gateways):
         parts += plan_igw(cloud, gateway_id)
     parts += [(vpc_netns_of(cloud, vpc_id), plan_groups(cloud, vpc_id)) for vpc_id in _present(touched.groups, cloud.vpcs)]
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_acls(cloud, vpc_id)) for vpc_id in _present(touched.acls, cloud.vpcs)]
     enis = _present(touched.enis, cloud.enis)
     for eni_id in enis:
         parts += plan_eni(cloud, eni_id)

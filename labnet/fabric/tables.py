@@ -9,6 +9,8 @@ A packet's way through the VPC's namespace, and what its mark says on it::
     ip prerouting -310             source check, gateways
     iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
     routing                        /32 to a port, default to a gateway, blackholes
+    ip forward -20                 the sender's groups, new flows    mark = subnet it leaves, priority = subnet it enters
+    ip forward -10                 network ACLs (table `acl`)
     ip forward 0                   security groups                   mark = sender's groups, priority = receiver's
     ip postrouting -160            destination check
     iptables mangle -150           TTL 255 put back
@@ -46,6 +48,9 @@ SG_INGRESS = "sg_ingress"  # classid . inet_proto . inet_service . ipv4_addr: re
 SG_EGRESS_GROUPS = "sg_egress_groups"  # mark . classid . inet_proto . inet_service: sender's and receiver's groups
 SG_INGRESS_GROUPS = "sg_ingress_groups"  # the same four, for the receiver's rules
 
+BORDER_FROM = "border_from"  # ifname : mark: the subnet that a packet from this port leaves
+BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this port enters
+
 # sets and maps of table `netdev vpc`
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
@@ -77,6 +82,8 @@ DROP_IGW_UNKNOWN = "internet gateway: no such public address"
 DROP_IGW_UNMAPPED = "internet gateway: no public address"
 
 TTL_255_BIT = 0x80000000
+PRIORITY_BORDER, PRIORITY_ACL = -20, -10
+"""Where in the hook `forward` the subnets are written on a packet, and where network ACLs read them: before the security groups at 0."""
 LEG_TIMEOUT = "1h"
 """How long a leg that no packet refreshes is remembered; then the flow is judged by rule again."""
 
@@ -132,6 +139,8 @@ _IP_BODY = f"""
   set {SG_INGRESS} {{ type classid . inet_proto . inet_service . ipv4_addr; flags interval; }}
   set {SG_EGRESS_GROUPS} {{ type mark . classid . inet_proto . inet_service; flags interval; }}
   set {SG_INGRESS_GROUPS} {{ type mark . classid . inet_proto . inet_service; flags interval; }}
+  map {BORDER_FROM} {{ type ifname : mark; }}
+  map {BORDER_TO} {{ type ifname : classid; }}
   set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
   chain prerouting {{ type filter hook prerouting priority -310; policy accept;
     iifname . ip saddr @{ENI_ADDRESS} accept
@@ -199,7 +208,30 @@ _IP_BODY = f"""
     meta mark set {TTL_255_BIT:#x}
     goto allowed
   }}
+  chain first_out {{
+    meta mark set 0
+    meta priority set 0
+    meta mark set iifname map @{PORT_SENDER}
+    meta priority set oifname map @{PORT_RECEIVER}
+    iifname != @{GATEWAYS} jump egress
+  }}
+  chain sides {{
+    ct state new jump first_out
+    meta mark set 0
+    meta priority set 0
+    meta mark set iifname map @{BORDER_FROM}
+    meta priority set oifname map @{BORDER_TO}
+  }}
+  chain border_255 {{
+    jump sides
+    meta mark set meta mark or {TTL_255_BIT:#x}
+  }}
+  chain border {{ type filter hook forward priority {PRIORITY_BORDER}; policy accept;
+    meta mark >= {TTL_255_BIT:#x} goto border_255
+    jump sides
+  }}
   chain forward {{ type filter hook forward priority 0; policy drop;
+    meta priority set 0
     ct state established,related iifname != @{NO_CHECK} oifname != @{NO_CHECK} accept
     ct state related accept
     ct state established iifname . oifname . ct id @legs goto allowed

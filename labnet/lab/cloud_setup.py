@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from labnet.lab.cloud_acls import make_acls
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
 
@@ -69,6 +70,7 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     if gateway:
         await _route_out(api, vpc_id, vpc, ids, gateway)
     await _make_groups(api, vpc_id, vpc, ids)
+    await make_acls(api, vpc_id, vpc, ids.subnets)
 
 
 async def _make_subnets(api: Ec2Api, vpc_id: str, vpc: VpcSpec, ids: CloudIds) -> None:

@@ -18,6 +18,8 @@ from labnet.model.scenario import (
     Ec2Check,
     EventCheck,
     KernelCheck,
+    NetworkAclEntrySpec,
+    NetworkAclSpec,
     NetworkInterfaceSpec,
     NodeSpec,
     PacketCheck,
@@ -116,13 +118,23 @@ def fault_of(item: schema.Fault) -> FaultSpec:
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
-    return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups)
+    return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups, _acls(vpc))
+
+
+def _acls(vpc: vpcwords.Vpc) -> tuple[NetworkAclSpec, ...]:
+    def entry(item: vpcwords.NetworkAclEntry) -> NetworkAclEntrySpec:
+        return NetworkAclEntrySpec(item.rule_number, item.rule_action, item.protocol, item.from_port, item.to_port, item.cidr)
+
+    return tuple(NetworkAclSpec(acl.name, tuple(map(entry, acl.ingress)), tuple(map(entry, acl.egress))) for acl in vpc.network_acls)
 
 
 def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
     reservations = tuple(CidrReservationSpec(one.cidr, one.reservation_type, one.description) for one in subnet.cidr_reservations)
     interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
-    return SubnetSpec(subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces)
+    return SubnetSpec(
+        subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces,
+        network_acl=subnet.network_acl,
+    )
 
 
 def _object(item: schema.KubeObject) -> Mapping[str, Any]:

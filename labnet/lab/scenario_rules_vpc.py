@@ -15,6 +15,7 @@ from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_build import blocks_of, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.lab.scenario_rules_acls import DEFAULT, check_entries, check_uses
 from labnet.lab.scenario_rules_subnet import check_inside
 from labnet.model import addressing, names
 
@@ -46,6 +47,7 @@ def check_vpcs(document: schema.Document, findings: Findings) -> None:
         _blocks(path, vpc, findings)
         _subnets(path, vpc, seen_subnets, findings)
         _groups(path, vpc, findings)
+        _acls(path, vpc, findings)
     _region(vpcs, findings)
     if len(vpcs) > VPCS_PER_REGION:
         findings.add(("vpcs",), f"{len(vpcs)} VPCs, and a region has {VPCS_PER_REGION} at most", "remove some, or make several labs")
@@ -177,10 +179,31 @@ def _groups(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
                 _rule(rule, (*at, key, m), known, findings)
 
 
-def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], findings: Findings) -> None:
+def _acls(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
+    seen: dict[str, Path] = {}
+    for n, acl in enumerate(vpc.network_acls):
+        at: Path = (*path, "networkAcls", n)
+        _name(acl.name, (*at, "name"), "network ACL", findings)
+        if acl.name == DEFAULT:
+            findings.add((*at, "name"), "every VPC has a network ACL named default already", "give yours another name")
+        unique(seen, acl.name, (*at, "name"), "network ACL of this VPC", findings)
+        for key, entries in (("ingress", acl.ingress), ("egress", acl.egress)):
+            check_entries(entries, (*at, key), findings)
+            for m, entry in enumerate(entries):
+                _protocol(entry, (*at, key, m), findings)
+                check_block(entry.cidr, (*at, key, m, "cidr"), findings, sized=False)
+                _ports(entry, (*at, key, m), findings)
+    check_uses(vpc, path, findings)
+
+
+def _protocol(rule: vpcwords.SecurityGroupRule | vpcwords.NetworkAclEntry, path: Path, findings: Findings) -> None:
     if rule.protocol not in PROTOCOLS and not (rule.protocol.isdigit() and int(rule.protocol) <= MAX_PROTOCOL):
         otherwise = "tcp, udp, icmp, -1 for all, or a number up to 255"
         findings.add((*path, "protocol"), f"{rule.protocol!r} is no protocol", nearest(rule.protocol, PROTOCOLS, otherwise))
+
+
+def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], findings: Findings) -> None:
+    _protocol(rule, path, findings)
     if (rule.cidr is None) == (rule.group is None):
         message = "names both a cidr and a group" if rule.cidr else "names no other side"
         findings.add(path, message, "give it one: 'cidr: 0.0.0.0/0' or 'group: NAME'")
@@ -191,7 +214,7 @@ def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], finding
     _ports(rule, path, findings)
 
 
-def _ports(rule: vpcwords.SecurityGroupRule, path: Path, findings: Findings) -> None:
+def _ports(rule: vpcwords.SecurityGroupRule | vpcwords.NetworkAclEntry, path: Path, findings: Findings) -> None:
     if rule.from_port is None:
         if rule.to_port is not None:
             findings.add((*path, "toPort"), "stands without fromPort", "give both, or none for all ports")

@@ -21,10 +21,8 @@ LATER: dict[str, str] = {
     "vpcs[].dns": "DNS inside the VPC",
     "vpcs[].natGateways": "NAT gateways",
     "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
-    "vpcs[].networkAcls": "network ACLs",
     "vpcs[].peerings": "VPC peering",
     "vpcs[].subnets[].routeTable": "route tables of one's own",
-    "vpcs[].subnets[].networkAcl": "network ACLs",
     "cni.conflist": "conflists of one's own",
 }
 """Keys of the format that this version does not act on, by where they stand, with what they will do."""

@@ -33,6 +33,7 @@ class Subnet(Mapping, frozen=True):
     map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
     cidr_reservations: Annotated[list[CidrReservation], Meta(description="Subnet CIDR reservations")] = field(default_factory=list)
     network_interfaces: Annotated[list[NetworkInterface], Meta(description="ENIs of others, made first")] = field(default_factory=list)
+    network_acl: Annotated[str, Meta(description="Name of a network ACL of the VPC; `default` lets everything pass")] = "default"
 
 
 class SecurityGroupRule(Mapping, frozen=True):
@@ -53,6 +54,25 @@ class SecurityGroup(Mapping, frozen=True):
     egress: list[SecurityGroupRule] | None = None
 
 
+class NetworkAclEntry(Mapping, frozen=True):
+    """One entry of a network ACL: what it allows or denies; of those that fit, the one with the lowest number decides."""
+
+    rule_number: Annotated[int, Meta(description="1 to 32766", examples=["100"])]
+    rule_action: Annotated[Literal["allow", "deny"], Meta(description="AWS's RuleAction", examples=["allow"])]
+    protocol: Protocol = "-1"
+    from_port: Annotated[int | None, Meta(description="First port, or ICMP type; absent = all")] = None
+    to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first port, or all codes")] = None
+    cidr: Cidr = "0.0.0.0/0"
+
+
+class NetworkAcl(Mapping, frozen=True):
+    """A stateless filter at the border of subnets: what no entry allows is denied, answers too."""
+
+    name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
+    ingress: Annotated[list[NetworkAclEntry], Meta(description="What may enter the subnet")] = field(default_factory=list)
+    egress: Annotated[list[NetworkAclEntry], Meta(description="What may leave the subnet")] = field(default_factory=list)
+
+
 class Vpc(Mapping, frozen=True):
     """A VPC: one namespace on the machine that routes as AWS does."""
 
@@ -62,3 +82,4 @@ class Vpc(Mapping, frozen=True):
     subnets: list[Subnet] = field(default_factory=list)
     internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
     security_groups: list[SecurityGroup] = field(default_factory=list)
+    network_acls: Annotated[list[NetworkAcl], Meta(description="Network ACLs; subnets name them")] = field(default_factory=list)

@@ -50,6 +50,7 @@ class SubnetSpec:
     map_public_ip_on_launch: bool = False
     cidr_reservations: tuple[CidrReservationSpec, ...] = ()
     network_interfaces: tuple[NetworkInterfaceSpec, ...] = ()
+    network_acl: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,27 @@ class SecurityGroupSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkAclEntrySpec:
+    """One entry of a network ACL; ports, or type and code of ICMP, None = all."""
+
+    number: int
+    action: Literal["allow", "deny"]
+    protocol: str = "-1"
+    from_port: int | None = None
+    to_port: int | None = None
+    cidr: str = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAclSpec:
+    """A network ACL beside the default one."""
+
+    name: str
+    ingress: tuple[NetworkAclEntrySpec, ...] = ()
+    egress: tuple[NetworkAclEntrySpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VpcSpec:
     """One VPC; the first of a scenario is the lab's main one."""
 
@@ -70,6 +92,7 @@ class VpcSpec:
     subnets: tuple[SubnetSpec, ...] = ()
     internet_gateway: bool = False
     security_groups: tuple[SecurityGroupSpec, ...] = ()
+    network_acls: tuple[NetworkAclSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

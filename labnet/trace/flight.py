@@ -27,6 +27,7 @@ class InFlight:
     dst_mac: str = ""
     mark: int = 0
     ct_mark: int = 0
+    priority: int = 0
     iif: str = ""
     oif: str = ""
 
@@ -39,7 +40,7 @@ class InFlight:
 
     def arrived(self, link: str) -> InFlight:
         """The packet behind a wire: marks and connection tracking begin anew in another namespace."""
-        return replace(self, mark=0, ct_mark=0, iif=link, oif="")
+        return replace(self, mark=0, ct_mark=0, priority=0, iif=link, oif="")
 
 
 def from_probe(probe: Probe) -> InFlight:

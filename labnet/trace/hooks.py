@@ -110,7 +110,7 @@ def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
         "iifname": packet.iif, "oifname": packet.oif, "ip saddr": packet.src, "ip daddr": packet.dst, "ip protocol": packet.protocol,
         "ip ttl": packet.ttl, "ip length": packet.length, "ether saddr": packet.src_mac, "ether daddr": packet.dst_mac, "ether type": "ip",
         "ct state": "new", "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
-        "meta nfproto": "ipv4", "meta priority": 0,
+        "meta nfproto": "ipv4", "meta priority": packet.priority,
         "fib daddr type": "local" if host.is_local(packet.dst) else "unicast",
         "fib saddr type": "local" if host.is_local(packet.src) else "unicast",
     }
@@ -125,8 +125,8 @@ def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
 def _with_fields(packet: InFlight, fields: Fields) -> InFlight:
     """The packet with what statements may have set."""
     return replace(
-        packet, mark=int(fields["meta mark"]), ct_mark=int(fields["ct mark"]), ttl=int(fields["ip ttl"]),
-        src=str(fields["ip saddr"]), dst=str(fields["ip daddr"]),
+        packet, mark=int(fields["meta mark"]), priority=int(fields["meta priority"]), ct_mark=int(fields["ct mark"]),
+        ttl=int(fields["ip ttl"]), src=str(fields["ip saddr"]), dst=str(fields["ip daddr"]),
         src_mac=str(fields.get("ether saddr", "")), dst_mac=str(fields.get("ether daddr", "")),
     )
 

@@ -34,7 +34,9 @@ def check_of(comment: str) -> DropCheck | None:
 def sentence_of(comment: str) -> str:
     """What it means that this counter counted."""
     found = _counter(comment)
-    return found[2] if found else NETFILTER
+    if found is None:
+        return NETFILTER
+    return f"{found[2]}: {comment}" if found[1] == "acl" else found[2]  # which entry of which ACL it was
 
 
 def _counter(comment: str) -> tuple[str, DropCheck, str] | None:

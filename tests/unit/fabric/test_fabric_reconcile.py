@@ -13,8 +13,10 @@ from builders_cloud import (
     assigned,
     associated,
     changed,
+    entry,
     terminated,
     unassigned,
+    with_acl,
     with_eni,
     with_group,
     with_node,
@@ -207,3 +209,21 @@ def test_a_scenarios_sysctls_reach_the_node(lab: Lab) -> None:
     claimed = lab.book.claimed("lnt-cloud-node1", "os")
     assert claimed is not None
     assert "net.ipv4.ip_forward = 0" in [item.text for item in claimed.objects]
+
+
+def test_acls_by_steps_and_as_a_whole_plan(lab: Lab) -> None:
+    one = with_node(a_cloud(), "node1", "10.10.0.10")
+    for step in (
+        one,
+        two := with_acl(one, "acl-x", entry(1), entry(2, "deny", out=True), subnets=("subnet-a",)),
+        three := with_acl(two, "acl-x", entry(1), entry(2, out=True), subnets=("subnet-a",)),
+        four := with_acl(three, "acl-y", subnets=("subnet-b",)),
+        five := with_subnet(four, "subnet-b", "vpc-1", "10.10.64.0/19"),
+        with_acl(with_acl(five, "acl-x"), "acl-y"),
+    ):
+        lab.go(step)
+        lab.check()
+    lab.go(with_acl(lab.cloud, "acl-x", entry(1), subnets=("subnet-a",)))
+    assert {part for _netns, part, _change in lab.changes} == {"acls"}, "a change of ACLs touches nothing else"
+    lab.go(with_acl(lab.cloud, "acl-x", entry(1), entry(2, out=True), subnets=("subnet-a",)))
+    assert [change.op for *_place, change in lab.changes] == ["remove"], "and goes where nothing is refused any more"
