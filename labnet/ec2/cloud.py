@@ -8,6 +8,7 @@ from labnet.ec2.rules import (
     addresses,
     blocks,
     cidr_reservations,
+    dhcp_options,
     elastic_addresses,
     eni_attributes,
     enis,
@@ -32,7 +33,7 @@ from labnet.model.cloud import CloudState
 
 ACTIONS: Mapping[str, Action] = {
     **networks.ACTIONS, **blocks.ACTIONS, **zones.ACTIONS, **route_tables.ACTIONS, **routes.ACTIONS, **elastic_addresses.ACTIONS,
-    **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **groups.ACTIONS, **grouprules.ACTIONS,
+    **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **dhcp_options.ACTIONS, **groups.ACTIONS, **grouprules.ACTIONS,
     **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS, **instance_types.ACTIONS, **enis.ACTIONS,
     **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
 }

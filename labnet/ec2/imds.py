@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from labnet.ec2 import limits
-from labnet.ec2.rules.shapes import private_dns, public_dns, zone_id
+from labnet.ec2.rules.shapes import private_dns, shown_public_dns, zone_id
 from labnet.errors import ImdsError
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState, Eni, Instance
@@ -131,7 +131,7 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
         "placement": {"availability-zone": zone, "availability-zone-id": zone_id(zone), "region": state.region}, "profile": "default-hvm",
     }
     if public is not None:
-        out |= {"public-hostname": public_dns(state, public), "public-ipv4": public}
+        out |= _public_name(state, primary, public) | {"public-ipv4": public}
     out |= {
         "reservation-id": instance.reservation_id, "security-groups": groups,
         "services": {"domain": "amazonaws.com", "partition": "aws"},
@@ -142,6 +142,11 @@ def _meta_data(state: CloudState, instance: Instance) -> Tree:
     if instance.metadata.instance_tags == "enabled" and instance.tags:
         out["tags"] = {"instance": dict(instance.tags)}
     return out
+
+
+def _public_name(state: CloudState, eni: Eni, public: str) -> dict[str, str]:
+    name = shown_public_dns(state, eni.vpc_id, public)
+    return {"public-hostname": name} if name else {}  # the category is only there where the VPC gives host names
 
 
 def _interface(state: CloudState, eni: Eni) -> Tree:
@@ -158,7 +163,7 @@ def _interface(state: CloudState, eni: Eni) -> Tree:
         "mac": eni.mac, "network-card": str(eni.attachment.network_card_index), "owner-id": state.account_id,
     }
     if public:
-        out |= {"public-hostname": public_dns(state, str(public[0].public)), "public-ipv4s": "\n".join(str(item.public) for item in public)}
+        out |= _public_name(state, eni, str(public[0].public)) | {"public-ipv4s": "\n".join(str(item.public) for item in public)}
     return {
         **out, "security-group-ids": "\n".join(eni.security_groups),
         "security-groups": "\n".join(state.security_groups[one].name for one in eni.security_groups),

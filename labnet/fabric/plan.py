@@ -11,8 +11,8 @@ from labnet.fabric.nodeos import plan_os
 from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.port import plan_eni, subnet_mark
 from labnet.fabric.security import mark_text, plan_groups
-from labnet.model.addressing import router_of
-from labnet.model.cloud import CloudState, Subnet
+from labnet.model.addressing import contains, resolver_of, router_of
+from labnet.model.cloud import CloudState, Subnet, Vpc
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Addr, KernelObject, NftElement, Route, Slice
 
@@ -26,27 +26,34 @@ def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
     """(namespace, slice ``fabric``) of a VPC: all of it but its ports, its groups' rules and its gateway."""
     vpc = cloud.vpcs[vpc_id]
     subnets = [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]
+    services = services_of(vpc)
     objects: tuple[KernelObject, ...] = (
         *router_sysctls(),
         *(Addr("lo", router_of(subnet.cidr), 32) for subnet in subnets),
-        *(Addr("lo", address, 32) for address in tables.SERVICES),
+        *(Addr("lo", address, 32) for address in services),
         *(Route(cidr, type="blackhole") for cidr in vpc.cidrs),
         silence(),
         *tables.TABLES,
         *cidr_elements(vpc.cidrs, tables.TABLE),
-        *(NftElement(tables.TABLE, tables.SERVICE_ADDRESS, (address,), ("ipv4_addr",), family="ip") for address in tables.SERVICES),
-        *(element for subnet in subnets for element in _router_elements(subnet)),
+        *(NftElement(tables.TABLE, tables.SERVICE_ADDRESS, (address,), ("ipv4_addr",), family="ip") for address in services),
+        *(element for subnet in subnets for element in _router_elements(subnet, services)),
         *tables.TTL_RULES,
     )
     return vpc_netns_of(cloud, vpc_id), Slice(FABRIC_SLICE, objects)
 
 
-def _router_elements(subnet: Subnet) -> tuple[NftElement, ...]:
-    """What a subnet's mapping holds beside ENIs: the router and the services, with the router's MAC."""
+def services_of(vpc: Vpc) -> tuple[str, ...]:
+    """The addresses in a VPC that are AWS's own; no port's security group filters them. Source: docs/sources.md#dns"""
+    return (*tables.SERVICES, tables.RESOLVER_ADDRESS, resolver_of(vpc.cidrs[0])) if vpc.dns_support else tables.SERVICES
+
+
+def _router_elements(subnet: Subnet, services: tuple[str, ...]) -> tuple[NftElement, ...]:
+    """What a subnet's mapping holds beside ENIs: the router and the services that are on its link, with the router's MAC."""
     mark = mark_text(subnet_mark(subnet))
+    near = (address for address in services if address in tables.LINK_LOCAL or contains(subnet.cidr, address))
     return tuple(
         NftElement(tables.TABLE, tables.MAPPING, (mark, address), ("mark", "ipv4_addr", "ether_addr"), tables.ROUTER_MAC, family="netdev")
-        for address in (router_of(subnet.cidr), *tables.SERVICES)
+        for address in (router_of(subnet.cidr), *near)
     )
 
 

@@ -28,8 +28,12 @@ ROUTER_MAC = "0e:00:00:00:00:01"
 
 IMDS_ADDRESS = "169.254.169.254"
 EC2_API_ADDRESS = "169.254.169.200"
+RESOLVER_ADDRESS = "169.254.169.253"
+"""The VPC's resolver has this address and base+2 of the VPC, while `enableDnsSupport` is on."""
 SERVICES = (IMDS_ADDRESS, EC2_API_ADDRESS)
 """Addresses of the fabric itself that every port reaches; no security group filters them."""
+LINK_LOCAL = (*SERVICES, RESOLVER_ADDRESS)
+"""Those that are on every subnet's link."""
 
 TABLE = "vpc"
 GATEWAY_TABLE = "igw"
@@ -156,7 +160,7 @@ _IP_BODY = f"""
   }}
   chain input {{ type filter hook input priority 0; policy drop;
     iifname "lo" accept
-    ip daddr @{SERVICE_ADDRESS} accept
+    iifname != @{GATEWAYS} ip daddr @{SERVICE_ADDRESS} accept
     udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_ROUTER}"
   }}

@@ -1,4 +1,4 @@
-"""What answers in each VPC, the metadata service and the EC2 API: VPCs come and go while the lab runs, and these with them."""
+"""What answers in each VPC, metadata service, EC2 API and resolver: VPCs come and go while the lab runs, and these with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from labnet.ec2.service import Ec2Service
 from labnet.fabric.places import vpc_netns_of
 from labnet.lab.ec2_endpoint import Ec2Endpoint
 from labnet.lab.imds import new_tokens, serve_imds
+from labnet.lab.resolvers import Resolvers
 from labnet.model.cloud import CloudState
+from labnet.model.names import internet_netns
 from labnet.ports import Clock, Kernel
 
 Spawn = Callable[[Coroutine[Any, Any, Any], str], None]
@@ -20,8 +22,11 @@ Spawn = Callable[[Coroutine[Any, Any, Any], str], None]
 class VpcServices:
     """Follows EC2's VPCs: `follow` hears of every change of its state, `retire` of namespaces that it needs no more."""
 
-    def __init__(self, service: Ec2Service, kernel: Kernel, clock: Clock, endpoint: Ec2Endpoint, spawn: Spawn) -> None:
+    def __init__(
+        self, service: Ec2Service, kernel: Kernel, clock: Clock, endpoint: Ec2Endpoint, resolvers: Resolvers, spawn: Spawn
+    ) -> None:
         self._service, self._kernel, self._clock, self._endpoint, self._spawn = service, kernel, clock, endpoint, spawn
+        self._resolvers = resolvers
         self._tokens = new_tokens()
         self._imds: dict[str, ImdsServer] = {}
         self._vpcs: dict[str, str] = {}
@@ -32,16 +37,21 @@ class VpcServices:
         for vpc_id in self._service.state.vpcs:
             self._vpcs[vpc_netns_of(self._service.state, vpc_id)] = vpc_id
             await self._open(vpc_id)
+        await self._resolvers.open_in_internet()
 
     def follow(self, old: CloudState, new: CloudState) -> None:
-        """A VPC came: listen there."""
+        """A VPC came, or the Internet with the first gateway: listen there."""
         for vpc_id in new.vpcs.keys() - old.vpcs.keys() if old.vpcs is not new.vpcs else ():
             self._vpcs[vpc_netns_of(new, vpc_id)] = vpc_id
             self._spawn(self._open(vpc_id), f"services of {vpc_id}")
+        if old.internet_gateways is not new.internet_gateways:
+            self._spawn(self._resolvers.open_in_internet(), "resolvers of the Internet")
 
     def retire(self, gone: Iterable[str]) -> tuple[str, ...]:
         """Of namespaces that EC2 needs no more, those in which nothing listens; the others go once nothing does."""
         names = tuple(gone)
+        if internet_netns(self._service.state.lab) in names:
+            self._resolvers.leave(internet_netns(self._service.state.lab))
         for netns in names:
             if netns in self._vpcs:
                 self._spawn(self._leave(netns, self._vpcs[netns]), f"end of {self._vpcs[netns]}")
@@ -51,14 +61,17 @@ class VpcServices:
         """Listen nowhere any more."""
         for server in self._imds.values():
             await server.close()
+        self._resolvers.close()
 
     async def _open(self, vpc_id: str) -> None:
         if vpc_id in self._service.state.vpcs:  # else it went before its turn came
             self._imds[vpc_id] = await serve_imds(self._service, self._kernel, self._clock, self._tokens, vpc_id)
+            await self._resolvers.open_in_vpc(vpc_id)
             await self._endpoint.open_in(vpc_id, self._kernel, vpc_netns_of(self._service.state, vpc_id))
 
     async def _leave(self, netns: str, vpc_id: str) -> None:
         """Sockets hold a namespace: they go first."""
+        self._resolvers.leave(netns)
         server = self._imds.pop(vpc_id, None)
         if server is not None:
             await server.close()

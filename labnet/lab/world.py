@@ -26,6 +26,7 @@ from labnet.lab.events import LabEvents
 from labnet.lab.fleet import Fleet
 from labnet.lab.host import Host, NoHost
 from labnet.lab.node import NodeParts
+from labnet.lab.resolvers import Resolvers
 from labnet.lab.rollout import Rollout, differences
 from labnet.lab.status import Facts, status
 from labnet.lab.vpc_services import VpcServices
@@ -78,6 +79,7 @@ class World:
         self._pod_names = _pod_names(scenario)
         self._services: VpcServices | None = None
         self.endpoint: Ec2Endpoint | None = None
+        self.resolvers = Resolvers(self.ec2, kernel)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._api = self.ec2.client("labnet")
 
@@ -134,7 +136,7 @@ class World:
         if self.kernel.exists(names.internet_netns(self.lab)):
             self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
         self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
-        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self._start)
+        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self._start)
         self.ec2.observers.append(self._services.follow)
         await self._services.begin()
 

@@ -73,6 +73,11 @@ def router_of(subnet_cidr: str) -> str:
     return to_text(bounds(subnet_cidr)[0] + 1)
 
 
+def resolver_of(vpc_cidr: str) -> str:
+    """The resolver's address in a VPC: base plus two of its first block."""
+    return to_text(bounds(vpc_cidr)[0] + 2)
+
+
 def reserved(subnet_cidr: str) -> frozenset[int]:
     """The five addresses of a subnet that AWS keeps: network, router, DNS, future, last."""
     first, last = bounds(subnet_cidr)

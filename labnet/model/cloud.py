@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
 from labnet.model.values import frozen
 
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
+NO_DHCP_OPTIONS = "default"
+"""In place of a DHCP options set's id: none is associated, in the API's own word."""
 
 
 @frozen
@@ -49,6 +51,7 @@ class Vpc:
     cidr_ids: Tags = field(default_factory=dict)
     dns_support: bool = True
     dns_hostnames: bool = False
+    dhcp_options_id: str = NO_DHCP_OPTIONS
 
     @property
     def name(self) -> str:
@@ -241,6 +244,7 @@ class CloudState:
     network_acls: Mapping[str, NetworkAcl] = field(default_factory=dict)
     peerings: Mapping[str, Peering] = field(default_factory=dict)
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
+    dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -266,6 +270,7 @@ SHELVES: Mapping[str, type] = {
     "vpcs": Vpc, "subnets": Subnet, "internet_gateways": InternetGateway, "security_groups": SecurityGroup, "enis": Eni,
     "instances": Instance, "route_tables": RouteTable, "addresses": ElasticAddress, "nat_gateways": NatGateway,
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
+    "dhcp_options": DhcpOptions,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

@@ -152,6 +152,15 @@ class Peering:
 
 
 @frozen
+class DhcpOptions:
+    """A DHCP options set: option name → its values, in the order of the request."""
+
+    id: str
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@frozen
 class CidrReservation:
     """A part of a subnet from which no address is chosen: `prefix` keeps it for prefixes, `explicit` for who names addresses."""
 

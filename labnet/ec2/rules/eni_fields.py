@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labnet.ec2.rules import describe
-from labnet.ec2.rules.shapes import eni_status, private_dns, public_dns, time_of, zone_id
+from labnet.ec2.rules.shapes import eni_status, private_dns, shown_public_dns, time_of, zone_id
 from labnet.model.cloud import CloudState, Eni
 
 
@@ -39,7 +39,7 @@ def _addresses(state: CloudState) -> dict[str, describe.Field[Eni]]:
         "addresses.primary": lambda one: (_word(item.primary) for item in one.addresses),
         "addresses.association.public-ip": lambda one: (item.public for item in one.addresses if item.public),
         "association.public-ip": lambda one: (item.public for item in one.addresses if item.public),
-        "association.public-dns-name": lambda one: (public_dns(state, item.public) for item in one.addresses if item.public),
+        "association.public-dns-name": lambda one: (shown_public_dns(state, one.vpc_id, item.public) for item in one.addresses if item.public),
     }
 
 

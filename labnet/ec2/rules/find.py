@@ -120,6 +120,12 @@ def no_peering(peering_id: str) -> Ec2Error:
     return _missing(peering_id, "pcx", "InvalidVpcPeeringConnectionId.Malformed", code, text)
 
 
+def no_dhcp_options(set_id: str) -> Ec2Error:
+    """InvalidDhcpOptionID.NotFound."""
+    text = f"The dhcpOption ID '{set_id}' does not exist"
+    return _missing(set_id, "dopt", "InvalidDhcpOptionsId.Malformed", "InvalidDhcpOptionID.NotFound", text)
+
+
 def no_reservation(reservation_id: str) -> Ec2Error:
     """InvalidSubnetCidrReservationID.NotFound."""
     text = f"The subnetCidrReservation ID '{reservation_id}' does not exist"

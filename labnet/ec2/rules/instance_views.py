@@ -9,7 +9,7 @@ from labnet.ec2.rules import describe
 from labnet.ec2.rules.eni_fields import eni_fields, stamp
 from labnet.ec2.rules.find import no_instance
 from labnet.ec2.rules.request import Context, Params, Result, action
-from labnet.ec2.rules.shapes import ARCHITECTURE, STATE_CODES, instance_shape, instance_state, private_dns, public_dns
+from labnet.ec2.rules.shapes import ARCHITECTURE, STATE_CODES, instance_shape, instance_state, private_dns, shown_public_dns
 from labnet.model.cloud import CloudState, Eni, Instance
 
 FORGET_S = 3600.0
@@ -99,7 +99,7 @@ def _of_primary(state: CloudState, enis: EniIndex) -> dict[str, describe.Field[I
         "private-ip-address": lambda one: (eni.primary for eni in primary(one)),
         "private-dns-name": lambda one: (private_dns(state, eni.primary) for eni in primary(one)),
         "ip-address": public,
-        "dns-name": lambda one: (public_dns(state, address) for address in public(one)),
+        "dns-name": lambda one: (shown_public_dns(state, one.vpc_id, address) for address in public(one)),
         "source-dest-check": lambda one: (str(eni.source_dest_check).lower() for eni in primary(one)),
         "instance.group-id": lambda one: (group for eni in primary(one) for group in eni.security_groups),
         "instance.group-name": lambda one: (state.security_groups[group].name for eni in primary(one) for group in eni.security_groups),

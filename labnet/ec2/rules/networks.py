@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labnet.ec2.rules import cidr_reservations, describe, network_acls, route_tables
+from labnet.ec2.rules import cidr_reservations, describe, dhcp_options, network_acls, route_tables
 from labnet.ec2.rules.blocks import add_block, parse_block
 from labnet.ec2.rules.find import get_gateway, get_subnet, get_vpc, no_gateway, no_subnet, no_vpc
 from labnet.ec2.rules.grouprules import with_ids
@@ -28,7 +28,8 @@ def create_vpc(state: CloudState, params: Params, context: Context) -> Result:
         raise Ec2Error("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
     tags = tags_for(params, "vpc")
     state, vpc_id = new_id(state, "vpc", tags.get("Name", ""))
-    state, vpc = add_block(state, Vpc(vpc_id, (), tags), cidr)
+    state, options_id = dhcp_options.with_default(state)
+    state, vpc = add_block(state, Vpc(vpc_id, (), tags, dhcp_options_id=options_id), cidr)
     state, group_id = new_id(state, "sg", f"{vpc_id}/default")
     state, rules = with_ids(state, (SecurityGroupRule("-1", group_id=group_id), SecurityGroupRule("-1", cidr="0.0.0.0/0")))
     group = SecurityGroup(group_id, "default", vpc_id, "default VPC security group", rules[:1], rules[1:])
@@ -189,7 +190,7 @@ def describe_vpcs(state: CloudState, params: Params, context: Context) -> Result
         "cidr-block-association.association-id": lambda one: one.cidr_ids.values(),
         "cidr-block-association.state": lambda one: ("associated",), "state": lambda one: ("available",),
         "is-default": lambda one: ("false",), "isDefault": lambda one: ("false",), "owner-id": lambda one: (state.account_id,),
-        "dhcp-options-id": lambda one: ("default",), "ipv6-cidr-block-association.association-id": lambda one: (),
+        "dhcp-options-id": lambda one: (one.dhcp_options_id,), "ipv6-cidr-block-association.association-id": lambda one: (),
         "ipv6-cidr-block-association.ipv6-cidr-block": lambda one: (), "ipv6-cidr-block-association.ipv6-pool": lambda one: (),
         "ipv6-cidr-block-association.state": lambda one: (),
     }
@@ -233,7 +234,7 @@ ACTIONS = {
     "DeleteVpc": action(delete_vpc, "VpcId", "VpcId"),
     "DescribeVpcs": action(describe_vpcs, "VpcIds Filters MaxResults NextToken", mutates=False),
     "DescribeVpcAttribute": action(describe_attribute, "VpcId Attribute", "VpcId Attribute", mutates=False),
-    "ModifyVpcAttribute": action(modify_attribute, "VpcId EnableDnsSupport EnableDnsHostnames", "VpcId", dry_run=False, acts=False),
+    "ModifyVpcAttribute": action(modify_attribute, "VpcId EnableDnsSupport EnableDnsHostnames", "VpcId", dry_run=False),
     "CreateSubnet": action(create_subnet, "VpcId CidrBlock AvailabilityZone AvailabilityZoneId TagSpecifications", "VpcId CidrBlock"),
     "DeleteSubnet": action(delete_subnet, "SubnetId", "SubnetId"),
     "ModifySubnetAttribute": action(modify_subnet, "SubnetId MapPublicIpOnLaunch", "SubnetId", dry_run=False),

@@ -31,16 +31,30 @@ def time_of(now_s: float) -> datetime:
     return datetime.fromtimestamp(int(now_s), UTC)
 
 
+def private_domain(state: CloudState) -> str:
+    """The domain of private host names. Source: docs/sources.md#dns"""
+    return "ec2.internal" if state.region == "us-east-1" else f"{state.region}.compute.internal"
+
+
+def public_domain(state: CloudState) -> str:
+    """The domain of public host names. Source: docs/sources.md#dns"""
+    return "compute-1.amazonaws.com" if state.region == "us-east-1" else f"{state.region}.compute.amazonaws.com"
+
+
 def private_dns(state: CloudState, address: str) -> str:
     """The private host name of an address."""
-    domain = "ec2.internal" if state.region == "us-east-1" else f"{state.region}.compute.internal"
-    return f"ip-{address.replace('.', '-')}.{domain}"
+    return f"ip-{address.replace('.', '-')}.{private_domain(state)}"
 
 
 def public_dns(state: CloudState, address: str) -> str:
     """The public host name of an address."""
-    domain = "compute-1" if state.region == "us-east-1" else f"{state.region}.compute"
-    return f"ec2-{address.replace('.', '-')}.{domain}.amazonaws.com"
+    return f"ec2-{address.replace('.', '-')}.{public_domain(state)}"
+
+
+def shown_public_dns(state: CloudState, vpc_id: str, address: str) -> str:
+    """The public host name that an address of a VPC's ENI has: none while `enableDnsHostnames` is off there."""
+    vpc = state.vpcs.get(vpc_id)
+    return public_dns(state, address) if vpc is not None and vpc.dns_hostnames else ""
 
 
 def vpc_shape(state: CloudState, vpc: Vpc) -> dict[str, Any]:
@@ -50,7 +64,7 @@ def vpc_shape(state: CloudState, vpc: Vpc) -> dict[str, Any]:
     ]
     return {
         "VpcId": vpc.id, "CidrBlock": vpc.cidrs[0], "State": "available", "IsDefault": False, "InstanceTenancy": "default",
-        "OwnerId": state.account_id, "DhcpOptionsId": "default", "CidrBlockAssociationSet": blocks, "Tags": tag_list(vpc.tags),
+        "OwnerId": state.account_id, "DhcpOptionsId": vpc.dhcp_options_id, "CidrBlockAssociationSet": blocks, "Tags": tag_list(vpc.tags),
     }
 
 
@@ -169,11 +183,11 @@ def eni_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) -> dict
         "PrivateIpAddresses": [
             {
                 "PrivateIpAddress": item.address, "Primary": item.primary, "PrivateDnsName": private_dns(state, item.address),
-                **_association(state, item.public, in_instance),
+                **_association(state, eni.vpc_id, item.public, in_instance),
             }
             for item in eni.addresses
         ],
-        **_association(state, eni.addresses[0].public, in_instance), **tracking_shape(eni.connection_tracking),
+        **_association(state, eni.vpc_id, eni.addresses[0].public, in_instance), **tracking_shape(eni.connection_tracking),
     }
     if eni.attachment is not None:
         out["Attachment"] = attachment_shape(state, eni, in_instance=in_instance)
@@ -197,10 +211,10 @@ def attachment_shape(state: CloudState, eni: Eni, *, in_instance: bool = False) 
     return {**out, "InstanceId": at.instance_id, "InstanceOwnerId": state.account_id}
 
 
-def _association(state: CloudState, public: str | None, in_instance: bool) -> dict[str, Any]:
+def _association(state: CloudState, vpc_id: str, public: str | None, in_instance: bool) -> dict[str, Any]:
     if public is None:
         return {}
-    shown = {"PublicIp": public, "PublicDnsName": public_dns(state, public), "IpOwnerId": "amazon"}
+    shown = {"PublicIp": public, "PublicDnsName": shown_public_dns(state, vpc_id, public), "IpOwnerId": "amazon"}
     elastic = state.elastic(public)
     if elastic is not None and elastic.association is not None:
         shown["IpOwnerId"] = state.account_id
@@ -234,7 +248,7 @@ def instance_shape(state: CloudState, instance: Instance, enis: Sequence[Eni]) -
         out |= {"VpcId": instance.vpc_id, "SubnetId": instance.subnet_id, "PrivateIpAddress": primary.primary}
         public = primary.addresses[0].public
         if public is not None:
-            out |= {"PublicIpAddress": public, "PublicDnsName": public_dns(state, public)}
+            out |= {"PublicIpAddress": public, "PublicDnsName": shown_public_dns(state, instance.vpc_id, public)}
     return out
 
 
