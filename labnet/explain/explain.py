@@ -123,9 +123,10 @@ class _Judge:
         """The ENI of a node's link."""
         for eni in self.cloud.enis.values():
             instance, at = instance_of(self.cloud, eni), eni.attachment
-            if instance is not None and at is not None and node_netns_of(self.cloud, instance) == passage.netns:
-                if eni_link(at.device_index, at.network_card_index) == passage.link:
-                    return eni
+            if instance is None or at is None or eni_link(at.device_index, at.network_card_index) != passage.link:
+                continue
+            if node_netns_of(self.cloud, instance) == passage.netns:
+                return eni
         raise KeyError(f"{passage.netns} {passage.link}")
 
 

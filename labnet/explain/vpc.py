@@ -102,6 +102,7 @@ class Walk:
         return self.into(self.cloud.enis[target], sender, flow)
 
     def owner(self, vpc_id: str, flow: Flow) -> Eni:
+        """The ENI that has the destination. Errors: Stopped."""
         eni = facts.owner(self.cloud, vpc_id, flow.dst)
         if eni is None:
             self.stop("vpc", vpc_id, f"nothing in it has the address {flow.dst}", codes.NO_POSSIBLE_DESTINATION, flow)
@@ -128,6 +129,7 @@ class Walk:
     # ---- filters ----
 
     def group_out(self, eni: Eni, flow: Flow) -> None:
+        """The groups of the sender."""
         receiver = self.receiver(eni, flow)
         port = receiver.id if receiver is not None else GATEWAY_PORT
         if self.is_known(eni, receiver, eni.id, port):
@@ -136,6 +138,7 @@ class Walk:
         return self.judge_groups(eni, True, flow, groups, (eni.id, port))
 
     def group_in(self, eni: Eni, sender: Sender | None, flow: Flow) -> None:
+        """The groups of the receiver."""
         peer = sender.eni if sender is not None else None
         port = sender.port if sender is not None and sender.eni is not None else GATEWAY_PORT
         if self.is_known(eni, peer, port, eni.id):
@@ -151,6 +154,7 @@ class Walk:
         return checked or (receiving, sending) in self.known.legs
 
     def judge_groups(self, eni: Eni, egress: bool, flow: Flow, peer_groups: tuple[str, ...], leg: tuple[str, str]) -> None:
+        """Does any rule allow the flow? Errors: Stopped."""
         allowing = group_that_allows(self.cloud, eni, egress, flow, peer_groups)
         word = "outbound" if egress else "inbound"
         if not allowing:
@@ -177,6 +181,7 @@ class Walk:
         return self.cloud.enis.get(choice.route.target)
 
     def acl(self, subnet: Subnet, egress: bool, flow: Flow) -> None:
+        """The network ACL of a subnet, where it has one. Errors: Stopped."""
         acl = acl_of(self.cloud, subnet.id)
         if acl is None:
             return
@@ -189,6 +194,7 @@ class Walk:
     # ---- gateways ----
 
     def out_of_igw(self, vpc_id: str, flow: Flow) -> Arrival:
+        """An internet gateway: one private address is one public one, what has none ends."""
         gateway = gateway_of(self.cloud, vpc_id)
         name = gateway.id if gateway else "internet gateway"
         public = facts.public_of(self.cloud, vpc_id, flow.src)
@@ -214,8 +220,8 @@ class Walk:
         vpcs = [found[0].vpc_id] if found else []
         gateway = gateway_of(self.cloud, vpcs[0]) if vpcs else None
         if found is None or gateway is None:
-            text = f"nothing has the address {flow.dst} there"
-            self.stop("internet", flow.dst, text, codes.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if found else codes.NO_POSSIBLE_DESTINATION, flow)
+            code = codes.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if found else codes.NO_POSSIBLE_DESTINATION
+            self.stop("internet", flow.dst, f"nothing has the address {flow.dst} there", code, flow)
         eni, private = found
         if facts.inside(self.cloud, eni.vpc_id, flow.src):
             text = f"{flow.src} is an address of the VPC behind it"
@@ -225,6 +231,7 @@ class Walk:
         return self.into(eni, None, inward)
 
     def into_nat(self, nat: NatGateway, sender: Sender, flow: Flow) -> Arrival:
+        """A NAT gateway takes a flow of its VPC and sends it on as its own."""
         subnet = self.cloud.subnets[nat.subnet_id]
         if sender.subnet.id != subnet.id:
             self.acl(subnet, False, flow)
@@ -246,6 +253,7 @@ class Walk:
         return self.stop("nat-gateway", nat.id, "takes only answers to flows that began behind it", codes.NO_POSSIBLE_DESTINATION, flow)
 
     def over_peering(self, peering_id: str, sender: Sender, flow: Flow) -> Arrival:
+        """A peering connection: from an address of the one VPC to one of the other."""
         here = sender.subnet.vpc_id
         there = self.other_vpc(peering_id, here)
         for vpc_id, address in ((there, flow.dst), (here, flow.src)):
@@ -256,15 +264,18 @@ class Walk:
         return self.into(self.owner(there, flow), sender, flow)
 
     def other_vpc(self, peering_id: str, vpc_id: str) -> str:
+        """The other side of a peering connection."""
         sides = self.cloud.peerings[peering_id]
         return sides.accepter.vpc_id if sides.requester.vpc_id == vpc_id else sides.requester.vpc_id
 
     # ---- notes ----
 
     def passes(self, kind: str, name: str, reason: str, flow: Flow) -> None:
+        """Note a component that lets the flow pass."""
         self.components.append(Component(self.way, kind, name, True, reason, packet=flow.ends))
 
     def stop(self, kind: str, name: str, reason: str, code: str, flow: Flow) -> NoReturn:
+        """Note the component that stops the flow, and stop. Errors: Stopped."""
         self.components.append(Component(self.way, kind, name, False, reason, code, flow.ends))
         raise Stopped
 

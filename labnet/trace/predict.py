@@ -183,6 +183,7 @@ class Walker:
     # ---- small steps ----
 
     def route(self, host: Host, packet: InFlight, iif: str = LOOPBACK) -> Answer:
+        """The routing decision, noted."""
         question = Question(packet.dst, packet.src, iif, packet.mark)
         answer = lookup(host, question)
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
@@ -198,6 +199,7 @@ class Walker:
         return self.drop(check, text)
 
     def may_forward(self, host: Host, link: str) -> bool:
+        """Does the namespace forward what comes by a link?"""
         values = [host.sysctl(f"net/ipv4/conf/{link}/forwarding"), host.sysctl("net/ipv4/ip_forward")]
         known = [value for value in values if value is not None]
         if not known:
@@ -218,6 +220,7 @@ class Walker:
         return outcome.packet
 
     def add(self, host: Host, link: str, direction: Direction, packet: InFlight | None) -> None:
+        """One more hop."""
         frame = packet.frame() if packet is not None else None
         self.hops.append(Hop(len(self.hops) + 1, host.netns, host.owner, link, direction, frame))
         self.decide()
