@@ -16,7 +16,7 @@ from labnet.model.cloud import (
     Subnet,
     Vpc,
 )
-from labnet.model.cloud_vpc import AclAssociation, AclEntry, NetworkAcl
+from labnet.model.cloud_vpc import AclAssociation, AclEntry, NetworkAcl, RouteAssociation, RouteTable, VpcRoute
 
 ALL_IN = SecurityGroupRule("-1", cidr="0.0.0.0/0")
 ALL_OUT = SecurityGroupRule("-1", cidr="0.0.0.0/0")
@@ -42,7 +42,17 @@ def with_vpc(cloud: CloudState, vpc_id: str, *cidrs: str, igw: bool = True, name
     if igw:
         gateway = InternetGateway(f"igw-{vpc_id}", vpc_id)
         cloud = replace(cloud, internet_gateways={**cloud.internet_gateways, gateway.id: gateway})
-    return cloud
+    return with_table(cloud, f"rtb-{vpc_id}", vpc_id, {"0.0.0.0/0": f"igw-{vpc_id}"} if igw else {}, main=True)
+
+
+def with_table(
+    cloud: CloudState, table_id: str, vpc_id: str, routes: dict[str, str], *subnets: str, main: bool = False,
+) -> CloudState:
+    """A route table: destination → target; the subnets that name it."""
+    users = (None, *subnets) if main else subnets
+    associations = tuple(RouteAssociation(f"rtbassoc-{table_id}-{number}", user) for number, user in enumerate(users))
+    table = RouteTable(table_id, vpc_id, tuple(VpcRoute(*route) for route in routes.items()), associations)
+    return replace(cloud, route_tables={**cloud.route_tables, table_id: table})
 
 
 def with_subnet(cloud: CloudState, subnet_id: str, vpc_id: str, cidr: str, zone: str = "us-west-2a") -> CloudState:

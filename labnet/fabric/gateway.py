@@ -30,7 +30,7 @@ INTERNET_ADDRESSES = ("1.1.1.1", "8.8.8.8", "192.0.2.10")
 """What answers in the Internet."""
 
 VPC_PORT, GATEWAY_VPC, GATEWAY_WAN = "igw", "vpc", "wan"
-_AT_VPC, _AT_GATEWAY, _AT_WAN, _AT_INTERNET = "169.254.200.1", "169.254.200.2", "169.254.200.5", "169.254.200.6"
+_AT_VPC, AT_GATEWAY, _AT_WAN, _AT_INTERNET = "169.254.200.1", "169.254.200.2", "169.254.200.5", "169.254.200.6"
 _MAC_GATEWAY, _MAC_WAN, _MAC_INTERNET = "0e:00:00:00:00:02", "0e:00:00:00:00:03", "0e:00:00:00:00:04"
 LAST_METRIC = 4294967295
 
@@ -89,8 +89,7 @@ def _vpc_side(cloud: CloudState, vpc_id: str) -> Iterator[KernelObject]:
     yield from port_sysctls(VPC_PORT)
     yield LinkUp(VPC_PORT)
     yield NftElement(tables.TABLE, tables.GATEWAYS, (VPC_PORT,), ("ifname",), family="ip")
-    yield Neigh(VPC_PORT, _AT_GATEWAY, _MAC_GATEWAY)
-    yield Route("default", dev=VPC_PORT, via=_AT_GATEWAY, onlink=True)
+    yield Neigh(VPC_PORT, AT_GATEWAY, _MAC_GATEWAY)
 
 
 def _own_side(cloud: CloudState, gateway: InternetGateway, vpc_id: str, internet: str) -> Iterator[KernelObject]:

@@ -55,7 +55,7 @@ def is_plugged(cloud: CloudState, eni: Eni) -> bool:
 
 
 def namespaces(cloud: CloudState) -> tuple[str, ...]:
-    """Every namespace that the cloud's objects need: VPCs, gateways, the Internet, nodes."""
+    """Every namespace that the cloud's objects need: VPCs, gateways, NAT gateways, the Internet, nodes."""
     found: list[str] = []
     attached = {gateway.vpc_id for gateway in cloud.internet_gateways.values()}
     for vpc_id in cloud.vpcs:
@@ -64,5 +64,7 @@ def namespaces(cloud: CloudState) -> tuple[str, ...]:
             found.append(igw_netns_of(cloud, vpc_id))
     if any(vpc_id in cloud.vpcs for vpc_id in attached if vpc_id is not None):
         found.append(names.internet_netns(cloud.lab))
+    nats = (nat for nat in cloud.nat_gateways.values() if nat.state == "available" and nat.vpc_id in cloud.vpcs)
+    found += [names.nat_netns(cloud.lab, nat.id) for nat in nats]
     found += [node_netns_of(cloud, instance) for instance in cloud.instances.values() if is_alive(instance)]
     return tuple(found)

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping
 from labnet.fabric import tables
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import FABRIC_SLICE, cidr_elements, plan_igw, plan_internet, plan_public, router_sysctls, silence
+from labnet.fabric.nat import plan_nat
 from labnet.fabric.nodeos import plan_os
+from labnet.fabric.peering import plan_peering
 from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.port import plan_eni, subnet_mark
+from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import mark_text, plan_groups
 from labnet.model.addressing import contains, resolver_of, router_of
 from labnet.model.cloud import CloudState, Subnet, Vpc
@@ -23,7 +26,7 @@ NodeSysctls = Mapping[str, Mapping[str, str]]
 
 
 def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
-    """(namespace, slice ``fabric``) of a VPC: all of it but its ports, its groups' rules and its gateway."""
+    """(namespace, slice ``fabric``) of a VPC: all of it but its ports, its groups' rules, its gateways and its routes."""
     vpc = cloud.vpcs[vpc_id]
     subnets = [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]
     services = services_of(vpc)
@@ -67,6 +70,11 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
     parts += [(vpc_netns_of(cloud, vpc_id), plan(cloud, vpc_id)) for vpc_id in cloud.vpcs for plan in (plan_groups, plan_acls)]
     for eni_id in cloud.enis:
         parts += plan_eni(cloud, eni_id)
+    for nat_id in cloud.nat_gateways:
+        parts += plan_nat(cloud, nat_id)
+    for peering_id in cloud.peerings:
+        parts += plan_peering(cloud, peering_id)
+    parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
     for instance in cloud.instances.values():
         if is_alive(instance):
             parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, (sysctls or {}).get(instance.name, {}))))

@@ -54,13 +54,24 @@ def plan_eni(cloud: CloudState, eni_id: str) -> tuple[tuple[str, Slice], ...]:
     link = eni_link(eni.attachment.device_index, eni.attachment.network_card_index)
     near = Link(port, tables.ROUTER_MAC, mtu_bytes=MTU_BYTES, peer=VethPeer(node, link, eni.mac))
     far = Link(link, eni.mac, mtu_bytes=MTU_BYTES, made_by="peer")
-    objects = (near, *_port(cloud, eni, port), *_addresses(cloud, eni, port))
+    objects = (near, *_port(cloud, eni, port), *addressed(cloud, eni, port))
     name = slice_name(eni_id)
     return (vpc_netns_of(cloud, eni.vpc_id), Slice(name, objects)), (node, Slice(name, (far,)))
 
 
 def _port(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     """The port itself: what it is before any address is assigned."""
+    yield from wired(cloud, eni, port)
+    number = profile_number(profile_of(eni.security_groups))
+    yield _ip(tables.PORT_SENDER, (port,), ("ifname", "mark"), mark_text(number))
+    yield _ip(tables.PORT_RECEIVER, (port,), ("ifname", "classid"), class_text(number))
+    if not eni.source_dest_check:
+        yield _ip(tables.NO_CHECK, (port,), ("ifname",))
+        yield _netdev(tables.NO_CHECK, (port,), ("ifname",))
+
+
+def wired(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
+    """What every port in a subnet is, whoever is behind it: up, strict on layer 2, with its subnet's mark and router."""
     subnet = cloud.subnets[eni.subnet_id]
     yield from port_sysctls(port)
     yield Sysctl(f"net/ipv4/conf/{port}/proxy_arp", "1")
@@ -71,6 +82,7 @@ def _port(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     yield _netdev(tables.PORT_MAC, (port, eni.mac), ("ifname", "ether_addr"))
     yield _netdev(tables.PORT_SUBNET, (port,), ("ifname", "mark"), mark_text(subnet_mark(subnet)))
     yield _ip(tables.PORT_ROUTER, (port,), ("ifname", "ipv4_addr"), router_of(subnet.cidr))
+<<<<<<< HEAD
     number = profile_number(profile_of(eni.security_groups))
     yield _ip(tables.PORT_SENDER, (port,), ("ifname", "mark"), mark_text(number))
     yield _ip(tables.PORT_RECEIVER, (port,), ("ifname", "classid"), class_text(number))
@@ -78,6 +90,8 @@ def _port(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     if not eni.source_dest_check:
         yield _ip(tables.NO_CHECK, (port,), ("ifname",))
         yield _netdev(tables.NO_CHECK, (port,), ("ifname",))
+=======
+>>>>>>> h-g
 
 
 def port_sysctls(link: str) -> tuple[Sysctl, ...]:
@@ -85,7 +99,7 @@ def port_sysctls(link: str) -> tuple[Sysctl, ...]:
     return (Sysctl(f"net/ipv4/conf/{link}/rp_filter", "0"), Sysctl(f"net/ipv4/conf/{link}/send_redirects", "0"))
 
 
-def _addresses(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
+def addressed(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     """What makes the fabric deliver each address, and take it as a source."""
     for item in eni.addresses:
         yield Neigh(port, item.address, eni.mac)

@@ -9,10 +9,13 @@ from typing import Literal, TypeVar
 
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
+from labnet.fabric.nat import plan_nat
 from labnet.fabric.nodeos import plan_os
+from labnet.fabric.peering import plan_peering
 from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
+from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import Profile, in_use, plan_groups, profile_of
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
@@ -106,6 +109,9 @@ class _Touched:
     enis: set[str] = field(default_factory=set)
     instances: set[str] = field(default_factory=set)
     internet: bool = False
+    nats: set[str] = field(default_factory=set)
+    peerings: set[str] = field(default_factory=set)
+    routes: set[str] = field(default_factory=set)  # VPCs whose routes may differ
 
 
 def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
@@ -142,6 +148,7 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
         if is_eni is None or was_eni is None or was_eni.attachment is not is_eni.attachment:
             touched.instances |= {eni.attachment.instance_id for eni in (was_eni, is_eni) if _is_primary(eni) and eni and eni.attachment}
     _touch_groups(old, new, touched)
+    _touch_routes(old, new, touched)
     return touched
 
 
@@ -160,6 +167,43 @@ def _touch_gateways(old: CloudState, new: CloudState, touched: _Touched) -> None
         touched.internet = True
         both = (eni for cloud in (old, new) for eni in cloud.enis.values())
         touched.enis |= {eni.id for eni in both if eni.vpc_id in vpcs and public_addresses(eni)}
+
+
+def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
+    """NAT gateways and peerings follow from their VPCs too; routes from all that they may lead to."""
+    for key, was_nat, is_nat in _changed(old.nat_gateways, new.nat_gateways):
+        touched.nats.add(key)
+        touched.routes |= {nat.vpc_id for nat in (was_nat, is_nat) if nat is not None}
+    touched.nats |= {key for cloud in (old, new) for key, nat in cloud.nat_gateways.items() if nat.vpc_id in touched.vpcs}
+    for key, _was, _is in _changed(old.peerings, new.peerings):
+        touched.peerings.add(key)
+    came_or_went = old.vpcs.keys() ^ new.vpcs.keys()
+    for key, peering in {**old.peerings, **new.peerings}.items():
+        sides = {peering.requester.vpc_id, peering.accepter.vpc_id}
+        if sides & came_or_went:
+            touched.peerings.add(key)
+        if key in touched.peerings:
+            touched.routes |= sides
+    for _, was_table, is_table in _changed(old.route_tables, new.route_tables):
+        touched.routes |= {table.vpc_id for table in (was_table, is_table) if table is not None}
+    for _, was_gateway, is_gateway in _changed(old.internet_gateways, new.internet_gateways):
+        touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
+    touched.routes |= touched.vpcs | _vpcs_with_moved_targets(old, new, touched)
+
+
+def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched) -> set[str]:
+    """VPCs with a route to an ENI that changed, or whose instance did."""
+    nodes = {key for key, _was, _is in _changed(old.instances, new.instances)}
+    if not touched.enis and not nodes:
+        return set()
+    found: set[str] = set()
+    for cloud in (old, new):
+        for table in cloud.route_tables.values():
+            targets = {route.target for route in table.routes if route.target.startswith("eni-")}
+            plugs = (eni.attachment for target in targets if (eni := cloud.enis.get(target)) is not None)
+            if targets & touched.enis or any(plug is not None and plug.instance_id in nodes for plug in plugs):
+                found.add(table.vpc_id)
+    return found
 
 
 def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
@@ -194,6 +238,11 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
     enis = _present(touched.enis, cloud.enis)
     for eni_id in enis:
         parts += plan_eni(cloud, eni_id)
+    for nat_id in _present(touched.nats, cloud.nat_gateways):
+        parts += plan_nat(cloud, nat_id)
+    for peering_id in _present(touched.peerings, cloud.peerings):
+        parts += plan_peering(cloud, peering_id)
+    parts += [plan_routes(cloud, vpc_id) for vpc_id in _present(touched.routes, cloud.vpcs)]
     for instance_id in _present(touched.instances, cloud.instances):
         instance = cloud.instances[instance_id]
         if is_alive(instance):
@@ -299,7 +348,9 @@ def _retranslated(old: CloudState, new: CloudState, eni_id: str) -> Iterator[tup
 
 def _namespace_changes(old: CloudState, new: CloudState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(made, gone), both in order."""
-    if old.vpcs is new.vpcs and old.instances is new.instances and old.internet_gateways is new.internet_gateways:
+    shelves = ((old.vpcs, new.vpcs), (old.instances, new.instances), (old.internet_gateways, new.internet_gateways),
+               (old.nat_gateways, new.nat_gateways))  # fmt: skip
+    if all(was is now for was, now in shelves):
         return (), ()
     was, now = namespaces(old), namespaces(new)
     had, has = set(was), set(now)

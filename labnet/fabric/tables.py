@@ -5,12 +5,16 @@ the named sets, so that a change is one batch of elements and never a program. T
 
 A packet's way through the VPC's namespace, and what its mark says on it::
 
-    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet
+    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet, then its route table (0 = on layer 2)
     ip prerouting -310             source check, gateways
     iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
+<<<<<<< HEAD
     routing                        /32 to a port, default to a gateway, blackholes
     ip forward -20                 the sender's groups, new flows    mark = subnet it leaves, priority = subnet it enters
     ip forward -10                 network ACLs (table `acl`)
+=======
+    routing                        the subnet's table by mark; main: /32 to a port, blackholes
+>>>>>>> h-g
     ip forward 0                   security groups                   mark = sender's groups, priority = receiver's
     ip postrouting -160            destination check
     iptables mangle -150           TTL 255 put back
@@ -37,11 +41,13 @@ LINK_LOCAL = (*SERVICES, RESOLVER_ADDRESS)
 
 TABLE = "vpc"
 GATEWAY_TABLE = "igw"
+NAT_TABLE = "natgw"
 
 # sets and maps of table `ip vpc`
 ENI_ADDRESS = "eni_address"  # ifname . ipv4_addr: the addresses of the ENI behind a port
 NO_CHECK = "nocheck"  # ifname: ports whose source/dest check is off (in table `netdev vpc` too: they may name any sender)
-GATEWAYS = "gateways"  # ifname: ports of gateways
+GATEWAYS = "gateways"  # ifname: ports of gateways, NAT gateways and peering connections: no security group filters there
+PEERINGS = "peerings"  # ifname: those of peering connections
 VPC_CIDRS = "vpc_cidrs"  # ipv4_addr, intervals
 SERVICE_ADDRESS = "services"  # ipv4_addr
 PORT_ROUTER = "port_router"  # ifname : ipv4_addr: the router of the port's subnet
@@ -57,9 +63,13 @@ BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this p
 
 # sets and maps of table `netdev vpc`
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
+SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
 MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
+
+# map of table `ip nat` in a NAT gateway's namespace
+OWN_ADDRESS = "own_address"  # ifname : ipv4_addr
 
 # maps of table `ip igw`
 TO_PRIVATE = "to_private"  # ipv4_addr : ipv4_addr
@@ -77,6 +87,7 @@ DROP_SOURCE = "source/dest check"
 DROP_DESTINATION = "source/dest check: destination"
 DROP_SPOOFED = "gateway: source inside the VPC"
 DROP_TRANSIT = "gateway: destination outside the VPC"
+DROP_PEER_SOURCE = "peering: source outside the VPC"
 DROP_ROUTER = "the VPC router answers nothing"
 DROP_EGRESS = "security group: egress"
 DROP_INGRESS = "security group: ingress"
@@ -84,6 +95,9 @@ DROP_IGW_SPOOFED = "internet gateway: source inside the VPC"
 DROP_IGW_FOREIGN = "internet gateway: source outside the VPC"
 DROP_IGW_UNKNOWN = "internet gateway: no such public address"
 DROP_IGW_UNMAPPED = "internet gateway: no public address"
+DROP_NAT_PROTOCOL = "NAT gateway: protocol"
+DROP_NAT_INVALID = "NAT gateway: no such flow"
+DROP_NAT_INBOUND = "NAT gateway: no inbound"
 
 TTL_255_BIT = 0x80000000
 PRIORITY_BORDER, PRIORITY_ACL = -20, -10
@@ -93,6 +107,7 @@ LEG_TIMEOUT = "1h"
 
 _NETDEV_BODY = f"""
   map {PORT_SUBNET} {{ type ifname : mark; }}
+  map {SUBNET_TABLE} {{ type mark : mark; }}
   set {PORT_MAC} {{ type ifname . ether_addr; }}
   map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
   set {MAPPED} {{ type mark . ipv4_addr . ether_addr; }}
@@ -115,8 +130,8 @@ _NETDEV_BODY = f"""
     meta mark set iifname map @{PORT_SUBNET}
     ether type arp goto ask
     ether type != ip counter drop comment "{DROP_PROTOCOL}"
-    ether daddr {ROUTER_MAC} accept
-    meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host accept
+    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} accept
+    meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host meta mark set 0 accept
     ether daddr ff:ff:ff:ff:ff:ff ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_DESTINATION_MAC}"
   }}
@@ -134,6 +149,7 @@ _IP_BODY = f"""
   set {ENI_ADDRESS} {{ type ifname . ipv4_addr; }}
   set {NO_CHECK} {{ type ifname; }}
   set {GATEWAYS} {{ type ifname; }}
+  set {PEERINGS} {{ type ifname; }}
   set {VPC_CIDRS} {{ type ipv4_addr; flags interval; }}
   set {SERVICE_ADDRESS} {{ type ipv4_addr; }}
   map {PORT_ROUTER} {{ type ifname : ipv4_addr; }}
@@ -170,6 +186,7 @@ _IP_BODY = f"""
   chain postrouting {{ type filter hook postrouting priority -160; policy accept;
     oifname . ip daddr @{ENI_ADDRESS} accept
     oifname "lo" accept
+    oifname @{PEERINGS} ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_PEER_SOURCE}"
     oifname @{GATEWAYS} accept
     oifname @{NO_CHECK} accept
     ip daddr 255.255.255.255 udp sport 67 udp dport 68 accept
@@ -268,11 +285,29 @@ _GATEWAY_BODY = f"""
   chain input {{ type filter hook input priority 0; policy drop; }}
 """
 
+_NAT_BODY = f"""
+  map {OWN_ADDRESS} {{ type ifname : ipv4_addr; }}
+  chain forward {{ type filter hook forward priority 0; policy accept;
+    meta l4proto != {{ icmp, tcp, udp }} counter drop comment "{DROP_NAT_PROTOCOL}"
+    ct state invalid meta l4proto tcp counter reject with tcp reset comment "{DROP_NAT_INVALID}"
+    ct state invalid counter drop comment "{DROP_NAT_INVALID}"
+  }}
+  chain translate {{ type nat hook postrouting priority 100; policy accept;
+    snat to oifname map @{OWN_ADDRESS}
+  }}
+  chain input {{ type filter hook input priority 0; policy drop;
+    counter drop comment "{DROP_NAT_INBOUND}"
+  }}
+"""
+
 TABLES = (NftTable("netdev", TABLE, _NETDEV_BODY), NftTable("ip", TABLE, _IP_BODY))
 """The tables of a VPC's namespace."""
 
 GATEWAY_TABLES = (NftTable("ip", GATEWAY_TABLE, _GATEWAY_BODY),)
 """The table of an internet gateway's namespace. An unmapped packet is dropped before it is confirmed, so no flow stays untranslated."""
+
+NAT_TABLES = (NftTable("ip", NAT_TABLE, _NAT_BODY),)
+"""The table of a NAT gateway's namespace: port translation, nothing from outside, a reset for TCP flows that it does not know."""
 
 TTL_RULES = (
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-eq 255 -j MARK --set-xmark 0x80000000/0x80000000"),

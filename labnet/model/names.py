@@ -51,6 +51,16 @@ def eni_port(eni_id: str) -> str:
     return f"p{eni_id[-13:]}"
 
 
+def nat_port(nat_id: str) -> str:
+    """The fabric's end of a NAT gateway's veth: ``n`` and the last 13 digits of its id."""
+    return f"n{nat_id[-13:]}"
+
+
+def peering_port(peering_id: str) -> str:
+    """Both ends of a peering connection's veth, each in its VPC: ``x`` and the last 13 digits of its id."""
+    return f"x{peering_id[-13:]}"
+
+
 def eni_link(device_index: int, network_card: int = 0) -> str:
     """The name of an ENI on its node: ``eth<device index>``, as Amazon Linux 2 has it.
 
@@ -79,10 +89,15 @@ def igw_netns(lab: str, vpc: str | None = None) -> str:
     return f"{lab}-igw" if vpc is None else f"{lab}-igw.{vpc}"
 
 
+def nat_netns(lab: str, nat_id: str) -> str:
+    """A NAT gateway: by its id, since its tags may change."""
+    return f"{lab}-nat.{nat_id.removeprefix('nat-')}"
+
+
 def internet_netns(lab: str) -> str:
     """The Internet of a lab."""
     return f"{lab}-internet"
 
 
-RESERVED_NAMES = frozenset({"vpc", "igw", "internet"})
+RESERVED_NAMES = frozenset({"vpc", "igw", "nat", "internet"})
 """Words that nodes and pods of the namespace `default` cannot take: their namespaces are the lab's own."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from builders_cloud import a_cloud, with_eni, with_node
+from builders_cloud import a_cloud, with_eni, with_node, with_table
 from fabric_world import World
 
 from labnet.fabric import tables
-from labnet.model.names import eni_port
-from labnet.model.netstate import Addr, Neigh, Route, Slice
+from labnet.model.netstate import Addr, Neigh, Slice
 
 pytestmark = pytest.mark.kernel
 
@@ -38,7 +37,7 @@ def test_the_destination_check_guards_routes_to_an_eni(world: World) -> None:
     cloud = with_node(with_node(a_cloud(world.lab), "node1", "10.10.0.10"), "box", "10.10.0.20")
     world.go(cloud)
     world.also(world.node("box"), Addr("lo", "100.96.2.7", 32))
-    world.book.set([(world.vpc, Slice("test", (Route("100.96.2.0/24", dev=eni_port("eni-box-0"), via="10.10.0.20", onlink=True),)))])
+    world.go(with_table(world.cloud, "rtb-vpc-1", "vpc-1", {"100.96.2.0/24": "eni-box-0"}, main=True))
     assert world.ping(world.node("node1"), "100.96.2.7", silence=True) is None
     assert world.dropped(tables.DROP_DESTINATION) == 1
     world.go(with_eni(world.cloud, "box", 0, "10.10.0.20", check=False))
