@@ -82,16 +82,7 @@ def wired(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     yield _netdev(tables.PORT_MAC, (port, eni.mac), ("ifname", "ether_addr"))
     yield _netdev(tables.PORT_SUBNET, (port,), ("ifname", "mark"), mark_text(subnet_mark(subnet)))
     yield _ip(tables.PORT_ROUTER, (port,), ("ifname", "ipv4_addr"), router_of(subnet.cidr))
-<<<<<<< HEAD
-    number = profile_number(profile_of(eni.security_groups))
-    yield _ip(tables.PORT_SENDER, (port,), ("ifname", "mark"), mark_text(number))
-    yield _ip(tables.PORT_RECEIVER, (port,), ("ifname", "classid"), class_text(number))
     yield from border_elements(port, subnet)
-    if not eni.source_dest_check:
-        yield _ip(tables.NO_CHECK, (port,), ("ifname",))
-        yield _netdev(tables.NO_CHECK, (port,), ("ifname",))
-=======
->>>>>>> h-g
 
 
 def port_sysctls(link: str) -> tuple[Sysctl, ...]:

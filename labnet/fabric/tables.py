@@ -8,13 +8,9 @@ A packet's way through the VPC's namespace, and what its mark says on it::
     netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet, then its route table (0 = on layer 2)
     ip prerouting -310             source check, gateways
     iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
-<<<<<<< HEAD
-    routing                        /32 to a port, default to a gateway, blackholes
+    routing                        the subnet's table by mark; main: /32 to a port, blackholes
     ip forward -20                 the sender's groups, new flows    mark = subnet it leaves, priority = subnet it enters
     ip forward -10                 network ACLs (table `acl`)
-=======
-    routing                        the subnet's table by mark; main: /32 to a port, blackholes
->>>>>>> h-g
     ip forward 0                   security groups                   mark = sender's groups, priority = receiver's
     ip postrouting -160            destination check
     iptables mangle -150           TTL 255 put back
