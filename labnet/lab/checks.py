@@ -23,7 +23,7 @@ POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "tabl
 DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
 MAX_TOLD = 5
 """So many events of a kind are shown where none says what it should."""
-PLACES = ("vpc", "igw", "internet")
+PLACES = ("vpc", "igw", "nat", "internet")
 
 
 @frozen
@@ -125,32 +125,49 @@ def title(check: Check) -> str:
         return f"event: {_said(check)}"
     port = f" port {check.port}" if check.port else ""
     source = f" from {check.source}" if check.source else ""
+    return f"{check.source_target} → {check.target} {check.protocol}{port}: {check.expect}{source}{_end(check)}"
+
+
+def _end(check: PacketCheck) -> str:
+    """The answer's fate and what takes it, as a check says them."""
     at = f" at {check.drop_at}" if check.drop_at else ""
-    return f"{check.source_target} → {check.target} {check.protocol}{port}: {check.expect}{source}{at}"
+    return f", its answer {check.answer}{at}" if check.answer else at
 
 
 def judge_packet(check: PacketCheck, path: Path, lab: str, asked: Check | None = None) -> CheckResult:
     """A resolved check against the path that a trace told. `asked` is the check as written, for the title."""
     seen_source = next((hop.frame.src for hop in reversed(path.hops) if hop.frame is not None), "")
     if path.delivered:
-        seen = "delivered" + (f" from {seen_source}" if seen_source else "")
+        seen = "delivered" + (f" from {seen_source}" if seen_source else "") + (_answer_seen(path) if check.answer else "")
     else:
         seen = "dropped" + (f" at {_place(path, lab)}: {path.drop.check}" if path.drop else "")
     ok = path.delivered == (check.expect == "delivered")
     if check.source is not None and path.delivered:
         ok = ok and seen_source == check.source
-    if check.drop_at is not None:
+    if check.answer is not None:
+        ok = ok and path.answer == ("arrived" if check.answer == "delivered" else "lost")
+        if check.drop_at is not None:
+            ok = ok and path.answer_drop is not None and path.answer_drop.check == check.drop_at
+    elif check.drop_at is not None:
         ok = ok and not path.delivered and path.drop is not None and check.drop_at in (path.drop.check, _place(path, lab))
-    expected = check.expect + (f" from {check.source}" if check.source else "") + (f" at {check.drop_at}" if check.drop_at else "")
-    detail = path.drop.text if path.drop is not None else ""
+    expected = check.expect + (f" from {check.source}" if check.source else "") + _end(check)
+    drop = path.drop or path.answer_drop
+    detail = drop.text if drop is not None else ""
     return CheckResult(title(asked or check), "packet", ok, expected, seen, "" if ok else detail)
 
 
+def _answer_seen(path: Path) -> str:
+    if path.answer == "lost":
+        return f", its answer dropped at {path.answer_drop.check}" if path.answer_drop else ", its answer lost"
+    return ", its answer delivered" if path.answer else ", no answer seen"
+
+
 def _place(path: Path, lab: str) -> str:
-    """Where a packet ended, in the words of `dropAt`: the namespace without the lab's name."""
+    """Where a packet ended, in the words of `dropAt`: the namespace without the lab's name, one word for all NAT gateways."""
     assert path.drop is not None
     netns = next((hop.netns for hop in path.hops if hop.n == path.drop.hop), "")
-    return netns.removeprefix(f"{lab}-")
+    place = netns.removeprefix(f"{lab}-")
+    return "nat" if place.startswith("nat.") else place
 
 
 def judge_ec2(check: Ec2Check, enis: Sequence[Mapping[str, int]]) -> CheckResult:

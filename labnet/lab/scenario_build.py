@@ -195,5 +195,5 @@ def _check(check: schema.Check) -> Check:
         return EventCheck(check.event.object, check.event.reason, check.event.contains)
     return PacketCheck(
         source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
-        expect=check.expect, source=check.source, drop_at=check.drop_at,
+        expect=check.expect, source=check.source, drop_at=check.drop_at, answer=check.answer,
     )

@@ -75,20 +75,29 @@ def _packet(check: schema.Check, path: Path, known: _Known, findings: Findings) 
         findings.add((*path, "port"), "icmp has no ports", "remove it, or say 'protocol: tcp'")
     if check.port is not None and not 0 < check.port <= MAX_PORT:
         findings.add((*path, "port"), f"{check.port} is no port", f"1 to {MAX_PORT}")
+    _fate(check, path, known, findings)
+    if check.source is not None:
+        _placeholders(check.source, (*path, "source"), known, findings)
+        if "${" not in check.source and not _is_address(check.source):
+            hint = "for example '${node1.publicIp}' or 10.10.0.4"
+            findings.add((*path, "source"), f"{check.source!r} is no address and no placeholder", hint)
+
+
+def _fate(check: schema.Check, path: Path, known: _Known, findings: Findings) -> None:
+    """What is said of a packet's end, and of its answer's, must go together."""
     if check.expect == "dropped" and check.source is not None:
         findings.add((*path, "source"), "nobody sees the source of a packet that is dropped", "remove it, or expect delivered")
-    if check.expect == "delivered" and check.drop_at is not None:
+    if check.expect == "dropped" and check.answer is not None:
+        findings.add((*path, "answer"), "nobody answers a packet that is dropped", "remove it, or expect delivered")
+    if check.answer == "dropped" and check.drop_at is not None and check.drop_at not in checks.DROP_CHECKS:
+        findings.add((*path, "dropAt"), "of an answer the check alone is known", f"one of {', '.join(checks.DROP_CHECKS)}")
+    if check.expect == "delivered" and check.answer != "dropped" and check.drop_at is not None:
         findings.add((*path, "dropAt"), "a packet that is delivered is dropped nowhere", "add 'expect: dropped'")
     if check.drop_at is not None:
         places = [*checks.PLACES, *known.nodes, *known.pod_names, *checks.DROP_CHECKS]
         if check.drop_at not in places and not check.drop_at.startswith("vpc."):
             otherwise = f"a node, a pod, {', '.join(checks.PLACES)}, or one of {', '.join(checks.DROP_CHECKS)}"
             findings.add((*path, "dropAt"), f"{check.drop_at!r} is no place and no check", nearest(check.drop_at, places, otherwise))
-    if check.source is not None:
-        _placeholders(check.source, (*path, "source"), known, findings)
-        if "${" not in check.source and not _is_address(check.source):
-            hint = "for example '${node1.publicIp}' or 10.10.0.4"
-            findings.add((*path, "source"), f"{check.source!r} is no address and no placeholder", hint)
 
 
 def _target(word: str, path: Path, known: _Known, findings: Findings, elsewhere: bool) -> None:

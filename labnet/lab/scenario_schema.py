@@ -184,11 +184,14 @@ class Check(Mapping, frozen=True):
     protocol: Annotated[Literal["icmp", "tcp", "udp"], Meta(description="What is sent")] = "icmp"
     port: Annotated[int | None, Meta(description="For tcp and udp", extra_json_schema={"minimum": 1, "maximum": 65535})] = None
     expect: Literal["delivered", "dropped"] = "delivered"
+    answer: Annotated[Literal["delivered", "dropped"] | None, Meta(
+        description="What becomes of the answer to a packet that is delivered; with dropped, dropAt says which check takes it",
+    )] = None
     source: Annotated[str | None, Meta(
         description="The source address that the target must see; placeholders are taken", examples=["${node1.publicIp}"],
     )] = None
     drop_at: Annotated[str | None, Meta(
-        description="Where a drop must happen (node1, pod1, vpc, igw, internet), or the check that must drop it (source-dest-check)",
+        description="Where a drop must happen (node1, pod1, vpc, igw, nat, internet), or the check that must drop it (source-dest-check)",
     )] = None
     ec2: Ec2Check | None = None
     kernel: KernelCheck | None = None

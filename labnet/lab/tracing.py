@@ -98,6 +98,8 @@ class Tracer:
         owners: dict[str, str] = {}
         for name in door.known:
             roles[name], owners[name] = _place(lab.lab, name)
+        for nat in lab.ec2.state.nat_gateways.values():
+            owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)
         for node in self.known().nodes:
             netns = names.node_netns(lab.lab, node)
             roles[netns], owners[netns] = "node", node
@@ -125,4 +127,6 @@ def _place(lab: str, netns: str) -> tuple[Role, str]:
     word = rest.partition(".")[0]
     if word == "igw":
         return "igw", rest
+    if word == "nat":
+        return "nat", rest
     return ("internet", rest) if word == "internet" else ("vpc", rest)

@@ -93,7 +93,10 @@ class Drop:
 
 @frozen
 class Path:
-    """A whole trace."""
+    """A whole trace. `answer`: did what the target sent back reach the source, was it seen and then lost, or not seen at all ("")?
+
+    `answer_drop` is what counted the lost answer, if anything did; its hop is the last one, where the answer started.
+    """
 
     source: str
     target: str
@@ -103,3 +106,5 @@ class Path:
     drop: Drop | None = None
     lost: int = 0
     notes: tuple[str, ...] = field(default=())
+    answer: Literal["", "arrived", "lost"] = ""
+    answer_drop: Drop | None = None

@@ -135,7 +135,7 @@ class PodSpec:
 
 @dataclass(frozen=True, slots=True)
 class PacketCheck:
-    """`{from, to, protocol, port, expect, source, dropAt}`: `source` is the address that the other side must see."""
+    """`{from, to, protocol, port, expect, answer, source, dropAt}`: `source` is the address that the other side must see."""
 
     source_target: str
     target: str
@@ -144,6 +144,7 @@ class PacketCheck:
     expect: Literal["delivered", "dropped"] = "delivered"
     source: str | None = None
     drop_at: str | None = None
+    answer: Literal["delivered", "dropped"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import pairwise
+from typing import Literal
 
 from labnet.model.packet import Decision, Drop, DropCheck, Frame, Hop, Path, Probe
 from labnet.model.values import frozen
@@ -69,8 +70,12 @@ def correlate(walked: Walked, frames: Sequence[Captured], evidence: Evidence) ->
         drop = replace(drop, hop=min(drop.hop, len(hops)) or 1)
         hops = _with_check(hops, drop)
     notes += _answer_notes(answers, evidence)
+    answer, answer_drop = _answer(own, answers, evidence) if delivered else ("", None)
     notes += [f"{evidence.lost} frames were lost while listening: hops may be missing"] if evidence.lost else []
-    return replace(predicted, delivered=delivered, hops=tuple(hops), drop=drop, lost=evidence.lost, notes=tuple(dict.fromkeys(notes)))
+    return replace(
+        predicted, delivered=delivered, hops=tuple(hops), drop=drop, lost=evidence.lost, notes=tuple(dict.fromkeys(notes)),
+        answer=answer, answer_drop=answer_drop,
+    )
 
 
 # ---- hops -----------------------------------------------------------------------------------------------------------------
@@ -217,6 +222,22 @@ def _counted_checks(evidence: Evidence) -> dict[DropCheck, str]:
         if check is not None and packets > 0:
             found.setdefault(check, comment)
     return found
+
+
+ON_THE_WAY_BACK: frozenset[DropCheck] = frozenset({"acl", "security-group-egress", "security-group-ingress", "source-dest-check"})
+"""Checks of the VPC that may take an answer whose question passed."""
+
+
+def _answer(own: Sequence[Captured], answers: Answers, evidence: Evidence) -> tuple[Literal["", "arrived", "lost"], Drop | None]:
+    """What became of the answer to a probe that arrived, and what counted it where it was lost."""
+    back = [frame for part, frame in answers if part == "answer"]
+    if not back or not own:
+        return "", None
+    if any(frame.netns == own[0].netns and frame.direction == "in" for frame in back):
+        return "arrived", None
+    counted = {check: comment for check, comment in _counted_checks(evidence).items() if check in ON_THE_WAY_BACK}
+    drops = [Drop(len(own), check, words.sentence_of(comment), comment) for check, comment in counted.items()]
+    return "lost", drops[0] if drops else None
 
 
 def _refused(probe: Probe, answers: Answers) -> str:

@@ -195,7 +195,7 @@ class Walker:
         """The route that was found; without one the packet ends."""
         if answer.route is not None and answer.refused is None:
             return answer.route
-        check, text = words.end_of_route(answer.refused or "no-route", host.role, packet.dst, answer.route.text if answer.route else "")
+        check, text = words.end_of_route(answer.refused or "no-route", host.role, packet.dst, answer.route)
         return self.drop(check, text)
 
     def may_forward(self, host: Host, link: str) -> bool:

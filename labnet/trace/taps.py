@@ -5,13 +5,13 @@ from __future__ import annotations
 from labnet.model.packet import Path
 from labnet.trace.world import World
 
-SHARED_ROLES = frozenset({"vpc", "igw", "internet"})
+SHARED_ROLES = frozenset({"vpc", "igw", "nat", "internet"})
 
 
 def taps(world: World, predicted: Path, source_netns: str, target_netns: str = "") -> tuple[str, ...]:
     """The namespaces in which a trace listens on every interface, in the order of the path.
 
-    Those of the predicted path first, then whatever a packet that goes astray could reach: the VPCs, gateways and the Internet,
+    Those of the predicted path first, then whatever a packet that goes astray could reach: the VPCs, all gateways and the Internet,
     the target, and the nodes that source and target hang on.
     """
     wanted = [source_netns, *(hop.netns for hop in predicted.hops)]

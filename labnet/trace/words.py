@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labnet.model.netstate import TABLE_MAIN, Route
 from labnet.model.packet import DropCheck
 from labnet.trace.world import Role
 
@@ -18,6 +19,10 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("no public address", "no-route", "the internet gateway has no public address for this source"),
     ("no such public address", "no-route", "the internet gateway knows no such public address"),
     ("destination outside", "no-route", "a gateway gives packets to destinations inside the VPC only"),
+    ("peering: source", "source-dest-check", "a peering connection carries only packets whose source is inside the VPC"),
+    ("nat gateway: no inbound", "not-listening", "a NAT gateway takes no connections and answers nothing itself"),
+    ("nat gateway: no such flow", "no-route", "the NAT gateway knows no such connection"),
+    ("nat gateway: protocol", "no-route", "a NAT gateway translates TCP, UDP and ICMP only"),
     ("source inside", "source-dest-check", "a packet from outside may not have a source inside the VPC"),
     ("source outside", "source-dest-check", "a packet from the VPC must have a source inside it"),
 )
@@ -44,10 +49,17 @@ def _counter(comment: str) -> tuple[str, DropCheck, str] | None:
     return next((entry for entry in COUNTERS if entry[0] in lower), None)
 
 
-def end_of_route(kind: DropCheck, role: Role | None, dst: str, route: str) -> tuple[DropCheck, str]:
-    """Check and sentence for a packet that no route takes on. The VPC's own blackholes mean: no route, and silence."""
+def end_of_route(kind: DropCheck, role: Role | None, dst: str, route: Route | None) -> tuple[DropCheck, str]:
+    """Check and sentence for a packet that no route takes on.
+
+    A VPC's own blackholes (in main, and the last resort of each table) mean: no route, and silence. Those of a route table are
+    routes whose target is gone.
+    """
+    text = route.text if route else ""
+    if role == "vpc" and route is not None and kind == "blackhole" and route.table != TABLE_MAIN and not route.metric:
+        return kind, f"the target of the route to {route.dst} in the subnet's route table is gone"
     if role == "vpc" and kind in ("blackhole", "no-route"):
-        return "no-route", f"the VPC knows no way to {dst}" + (f" ({route})" if route else "")
+        return "no-route", f"the VPC knows no way to {dst}" + (f" ({text})" if text else "")
     if kind == "blackhole":
-        return kind, f"the route to {dst} is a blackhole: {route}"
-    return kind, f"there is no route to {dst}" + (f": {route}" if route else "")
+        return kind, f"the route to {dst} is a blackhole: {text}"
+    return kind, f"there is no route to {dst}" + (f": {text}" if text else "")

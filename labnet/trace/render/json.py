@@ -14,7 +14,7 @@ def render_json(path: Path) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION, "kind": "Trace", "from": path.source, "to": path.target, "probe": _probe(path.probe),
         "delivered": path.delivered, "hops": [_hop(hop) for hop in path.hops], "drop": _drop(path.drop), "lost": path.lost,
-        "notes": list(path.notes),
+        "notes": list(path.notes), "answer": path.answer, "answerDrop": _drop(path.answer_drop),
     }
 
 

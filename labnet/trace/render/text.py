@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from labnet.model.packet import Decision, Frame, Hop, Path
+from labnet.model.packet import Decision, Drop, Frame, Hop, Path
 from labnet.trace.routing import table_name
 
 COLUMNS = 100
@@ -30,11 +30,20 @@ def render_text(path: Path, macs: Mapping[str, str] | None = None) -> str:
 def verdict(path: Path) -> str:
     """``delivered``, or ``dropped at hop N: CHECK: sentence (counter …)``, wrapped."""
     if path.delivered:
-        return "delivered"
+        lost = path.answer_drop
+        return _filled(f"delivered; its answer was dropped: {_why(lost)}") if lost is not None else "delivered"
     if path.drop is None:
         return "not delivered"
-    counter = f' (counter "{path.drop.counter}")' if path.drop.counter else ""
-    text = f"dropped at hop {path.drop.hop}: {path.drop.check}: {path.drop.text}{counter}"
+    return _filled(f"dropped at hop {path.drop.hop}: {_why(path.drop)}")
+
+
+def _why(drop: Drop) -> str:
+    """Check, sentence and counter; a sentence that quotes its counter says it once."""
+    counter = f' (counter "{drop.counter}")' if drop.counter and drop.counter not in drop.text else ""
+    return f"{drop.check}: {drop.text}{counter}"
+
+
+def _filled(text: str) -> str:
     return textwrap.fill(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 

@@ -17,7 +17,9 @@ from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import AclEntry
 from labnet.model.names import eni_port
 from labnet.model.netstate import Addr, NftElement, NftTable, Route, Rule, Slice
+from labnet.model.packet import Path
 from labnet.trace.load import observed_world
+from labnet.trace.render.text import verdict
 from labnet.trace.run import Patience, TraceRequest, trace
 from labnet.trace.world import Role, wires_of
 
@@ -188,14 +190,33 @@ def test_between_the_gates_of_security_groups(world: World) -> None:
     assert world.ping(world.node("near"), "10.10.32.10")
 
 
-def traced(world: World, node: str, target: str) -> str:
-    """The counter that a trace names."""
+def test_a_trace_tells_that_the_answer_was_lost_and_where(world: World) -> None:
+    web = entry(100, protocol="6", from_port=80, to_port=80)
+    world.go(with_acl(two_subnets(world), "acl-x", web, subnets=("subnet-a",)))
+    world.listen(world.node("near"), 80)
+    path = followed(world, "far", "10.10.0.10", protocol="tcp", port=80)
+    assert path.delivered and path.drop is None and path.answer == "lost"
+    assert path.answer_drop is not None
+    assert (path.answer_drop.check, path.answer_drop.counter) == ("acl", drop_comment("acl-x", "*", egress=True))
+    assert verdict(path).startswith("delivered; its answer was dropped: acl: ")
+    world.go(with_acl(world.cloud, "acl-x", web, entry(100, out=True), subnets=("subnet-a",)))
+    path = followed(world, "far", "10.10.0.10", protocol="tcp", port=80)
+    assert (path.delivered, path.answer, path.answer_drop, verdict(path)) == (True, "arrived", None, "delivered")
+
+
+def followed(world: World, node: str, target: str, **fields: object) -> Path:
+    """A trace through the fabric as it is claimed."""
     roles: dict[str, Role] = dict.fromkeys(world.kernel.known, "node")
     roles |= {world.vpc: "vpc", f"{world.lab}-igw": "igw", f"{world.lab}-internet": "internet"}
     wires = wires_of((netns, world.book.desired(netns)) for netns in roles)
-    request = TraceRequest(world.node(node), node, target, target)
-    patience = Patience(arrival_s=2.0, answer_s=0.2)
-    path = trace(world.kernel, lambda: observed_world(world.kernel, roles, wires, {}), request, patience).path
+    request = replace(TraceRequest(world.node(node), node, target, target), **fields)  # type: ignore[arg-type]  # fields by name
+    patience = Patience(arrival_s=2.0, answer_s=0.3)
+    return trace(world.kernel, lambda: observed_world(world.kernel, roles, wires, {}), request, patience).path
+
+
+def traced(world: World, node: str, target: str) -> str:
+    """The counter that a trace names for a packet that is dropped."""
+    path = followed(world, node, target)
     assert path.drop is not None and not path.delivered
     assert f"counter {path.drop.counter!r} in {world.vpc}: +1" in path.notes
     if "ACL" in path.drop.counter:

@@ -119,6 +119,7 @@ def test_a_tcp_flow_that_it_does_not_know_is_reset(behind: Behind) -> None:
     client = world.connect(world.node("node1"), "8.8.8.8", 8443)
     assert client is not None
     accepted = server.accept()[0]
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # nobody will answer its FIN
     world.open.append(accepted)
     accepted.sendall(b"hello")
     assert client.recv(10) == b"hello"

@@ -19,6 +19,7 @@ WITHOUT = {
     "eks-exclude-snat": ("cni.env={}", {"pod1 → 192.0.2.10 icmp", "pod2 → 192.0.2.10 icmp", "node1"}),
     "eks-exhausted-subnet": ("vpc.subnets.public-a.cidr=10.10.0.0/24", {"pods of node2", "event", "EC2 of node1", "EC2 of node2"}),
     "eks-fragmented-subnet": ("vpc.subnets.public-a.networkInterfaces=[]", {"pods of node2", "EC2 of node2"}),
+    "vpc-nacl": ("vpc.subnets.forgetful.networkAcl=web", {"client → forgetful tcp port 80"}),
 }
 """Scenario → what takes its behaviour away, and the beginnings of the checks that fail then."""
 

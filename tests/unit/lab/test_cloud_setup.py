@@ -8,7 +8,7 @@ from labnet.ec2 import limits
 from labnet.ec2.service import Ec2Service
 from labnet.lab.cloud_setup import make_vpcs
 from labnet.model.cloud import CloudState
-from labnet.model.scenario import Scenario, SubnetSpec, VpcSpec
+from labnet.model.scenario import NetworkAclEntrySpec, NetworkAclSpec, Scenario, SubnetSpec, VpcSpec
 from labnet.sim.clock import LabClock
 
 
@@ -36,3 +36,26 @@ def test_public_subnets_have_the_default_route() -> None:
 def test_no_table_where_nothing_is_public() -> None:
     for service, _ in (made(True, False), made(False, True)):
         assert len(service.state.route_tables) == 1
+
+
+def test_network_acls_are_made_filled_and_put_on_their_subnets() -> None:
+    web = NetworkAclSpec("web", (
+        NetworkAclEntrySpec(10, "allow", "tcp", 80), NetworkAclEntrySpec(20, "allow", "icmp", 8), NetworkAclEntrySpec(30, "deny", "udp"),
+    ), (NetworkAclEntrySpec(10, "allow", "6", 1024, 65535, "10.10.0.0/16"),))  # fmt: skip
+    subnets = (SubnetSpec("a", "10.10.0.0/24", "us-west-2a", network_acl="web"), SubnetSpec("b", "10.10.1.0/24", "us-west-2a"))
+    scenario = Scenario(name="x", vpcs=(VpcSpec("vpc", ("10.10.0.0/16",), subnets, network_acls=(web,)),))
+    service = Ec2Service(CloudState(lab="x"), limits.load(), LabClock(0.0))
+    ids = asyncio.run(make_vpcs(service.client("labnet"), scenario))
+    default, made = service.call("x", "DescribeNetworkAcls", {})["NetworkAcls"]
+    assert [it["SubnetId"] for it in made["Associations"]] == [ids.subnets["a"]] and made["Tags"] == [{"Key": "Name", "Value": "web"}]
+    assert [it["SubnetId"] for it in default["Associations"]] == [ids.subnets["b"]]
+    said = [
+        (it["RuleNumber"], it["Egress"], it["RuleAction"], it["Protocol"], it.get("PortRange") or it.get("IcmpTypeCode"), it["CidrBlock"])
+        for it in made["Entries"] if it["RuleNumber"] < 32767
+    ]  # fmt: skip
+    assert said == [
+        (10, True, "allow", "6", {"From": 1024, "To": 65535}, "10.10.0.0/16"),
+        (10, False, "allow", "6", {"From": 80, "To": 80}, "0.0.0.0/0"),
+        (20, False, "allow", "1", {"Type": 8, "Code": -1}, "0.0.0.0/0"),
+        (30, False, "deny", "17", {"From": 0, "To": 65535}, "0.0.0.0/0"),
+    ]

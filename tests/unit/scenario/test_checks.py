@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,9 @@ def test_texts_of_finds_every_placeholder() -> None:
     assert found == [("a", "ip"), ("b", "mac"), ("d", "ip")]
 
 
+ACL = Drop(3, "acl", "the network ACL refuses it")
+
+
 def frame(src: str) -> Frame:
     return Frame("02:0", "02:1", src, "8.8.8.8", "icmp", 0, 0, 64, 84)
 
@@ -71,6 +75,14 @@ def a_path(delivered: bool, *, drop: Drop | None = None, src: str = "54.0.0.1") 
         (PacketCheck("pod1", "8.8.8.8"), a_path(False), False),
         (PacketCheck("pod1", "8.8.8.8", source="54.0.0.1"), a_path(True), True),
         (PacketCheck("pod1", "8.8.8.8", source="54.0.0.2"), a_path(True), False),
+        (PacketCheck("pod1", "8.8.8.8", answer="delivered"), replace(a_path(True), answer="arrived"), True),
+        (PacketCheck("pod1", "8.8.8.8", answer="delivered"), a_path(True), False),
+        (PacketCheck("pod1", "8.8.8.8", answer="delivered"), replace(a_path(True), answer="lost"), False),
+        (PacketCheck("pod1", "8.8.8.8", answer="dropped"), replace(a_path(True), answer="lost"), True),
+        (PacketCheck("pod1", "8.8.8.8", answer="dropped"), replace(a_path(True), answer="arrived"), False),
+        (PacketCheck("pod1", "8.8.8.8", answer="dropped"), a_path(False), False),
+        (PacketCheck("pod1", "8.8.8.8", answer="dropped", drop_at="acl"), replace(a_path(True), answer="lost", answer_drop=ACL), True),
+        (PacketCheck("pod1", "8.8.8.8", answer="dropped", drop_at="acl"), replace(a_path(True), answer="lost"), False),
         (PacketCheck("pod1", "8.8.8.8", expect="dropped"), a_path(False), True),
         (PacketCheck("pod1", "8.8.8.8", expect="dropped"), a_path(True), False),
         (
@@ -142,3 +154,11 @@ def test_the_report_counts() -> None:
     assert (document["kind"], document["passed"], document["failed"]) == ("CheckReport", 1, 1)
     failed = {"title": "n: ip", "kind": "kernel", "ok": False, "expected": "an answer", "seen": "no such target", "detail": ""}
     assert document["checks"][1] == failed
+
+
+def test_what_becomes_of_the_answer_is_told() -> None:
+    check = PacketCheck("pod1", "8.8.8.8", "tcp", 80, answer="dropped", drop_at="acl")
+    seen = checks.judge_packet(check, replace(a_path(True), answer="lost", answer_drop=ACL), "lab")
+    assert seen.title == "pod1 → 8.8.8.8 tcp port 80: delivered, its answer dropped at acl"
+    assert seen.seen == "delivered from 54.0.0.1, its answer dropped at acl"
+    assert checks.judge_packet(check, a_path(True), "lab").seen == "delivered from 54.0.0.1, no answer seen"

@@ -72,7 +72,7 @@ def test_messages_about_standard_input_say_so() -> None:
 def test_the_built_in_ones_are_listed() -> None:
     assert [item.name for item in scenario_file.built_ins()] == [
         "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-fragmented-subnet",
-        "eks-prefix-delegation", "eks-warm-targets",
+        "eks-prefix-delegation", "eks-warm-targets", "vpc-nacl",
     ]
     assert all(item.description for item in scenario_file.built_ins())
 

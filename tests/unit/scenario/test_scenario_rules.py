@@ -82,6 +82,47 @@ TWO_PODS = NODE + "pods: [{name: p1, node: n1}, {name: p2, node: n1}]\n"
             "vpc: {cidr: 10.0.0.0/16, securityGroups: [{name: w, ingress: [{protocol: -1, cidr: 0.0.0.0/0, fromPort: 9}]}]}",
             "vpc.securityGroups[0].ingress[0].fromPort", "has no ports", "",
         ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: [{ruleNumber: 0, ruleAction: allow}]}]}",
+            "vpc.networkAcls[0].ingress[0].ruleNumber", "no rule number", "32766",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, egress: ["
+            "{ruleNumber: 5, ruleAction: allow}, {ruleNumber: 5, ruleAction: deny}]}]}",
+            "vpc.networkAcls[0].egress[1].ruleNumber", "second entry", "another",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: [{ruleNumber: 5, ruleAction: allow, protocol: tpc}]}]}",
+            "vpc.networkAcls[0].ingress[0].protocol", "no protocol", "tcp",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: [{ruleNumber: 5, ruleAction: allow, cidr: 10.0.0.1/8}]}]}",
+            "vpc.networkAcls[0].ingress[0].cidr", "host bits", "10.0.0.0/8",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: ["
+            "{ruleNumber: 5, ruleAction: allow, protocol: tcp, fromPort: 9, toPort: 8}]}]}",
+            "vpc.networkAcls[0].ingress[0].toPort", "below", "",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: [{ruleNumber: 5, ruleAction: allow, protocol: icmp, fromPort: 300}]}]}",
+            "vpc.networkAcls[0].ingress[0].fromPort", "no ICMP type", "255",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: [{ruleNumber: 5, ruleAction: allow, fromPort: 9}]}]}",
+            "vpc.networkAcls[0].ingress[0].fromPort", "has no ports", "",
+        ),
+        ("vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: default}]}", "vpc.networkAcls[0].name", "default already", ""),
+        ("vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w}, {name: w}]}", "vpc.networkAcls[1].name", "a second network ACL", ""),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: w, ingress: ["
+            + ", ".join(f"{{ruleNumber: {n}, ruleAction: allow}}" for n in range(1, 22)) + "]}]}",
+            "vpc.networkAcls[0].ingress", "has 21 entries", "remove",
+        ),
+        (
+            "vpc: {cidr: 10.0.0.0/16, networkAcls: [{name: web}], subnets: [{name: a, cidr: 10.0.0.0/24, networkAcl: wbe}]}",
+            "vpc.subnets[0].networkAcl", "no network ACL 'wbe'", "web",
+        ),
     ],
 )
 def test_vpc(problems, text: str, field: str, message: str, hint: str) -> None:

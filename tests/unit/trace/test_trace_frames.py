@@ -257,7 +257,7 @@ def test_pcapng_reads_back_with_names_times_and_directions() -> None:
 def test_json_has_exactly_the_agreed_keys() -> None:
     walked = pod_to_pod()
     document = json.loads(json.dumps(render_json(correlate(walked, as_seen(walked), Evidence()))))
-    assert list(document) == ["apiVersion", "kind", "from", "to", "probe", "delivered", "hops", "drop", "lost", "notes"]
+    assert list(document) == ["apiVersion", "kind", "from", "to", "probe", "delivered", "hops", "drop", "lost", "notes", "answer", "answerDrop"]
     assert (document["apiVersion"], document["kind"], document["delivered"], document["drop"]) == ("labnet/v1", "Trace", True, None)
     hop = document["hops"][1]
     assert list(hop) == ["n", "netns", "owner", "link", "direction", "time_ns", "frame", "decision"]
