@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from builders_cloud import entry, with_acl, with_eni, with_group, with_node, with_subnet, with_vpc
+from builders_cloud import ALL_OUT, entry, with_acl, with_eni, with_group, with_node, with_subnet, with_table, with_vpc
 from fabric_world import World, _checksum
 
+from labnet.ec2 import limits
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
 from labnet.explain.desired import desired_world
 from labnet.explain.explain import End, explain
 from labnet.explain.verdict import Explanation
 from labnet.model.cloud import CloudState, Eni, PrivateAddress, SecurityGroupRule
-from labnet.model.cloud_vpc import AclEntry, RouteAssociation, RouteTable, VpcRoute
+from labnet.model.cloud_vpc import AclEntry, Peering, PeeringSide
 from labnet.model.netstate import Addr
 from labnet.trace.world import Role
 from labnet.trace.world import World as States
@@ -29,7 +32,10 @@ MOST_S, LEAST_S = 3.0, 0.12
 """How long answers that a verdict promises are waited for, and those that it denies."""
 SPOOFED = "10.10.1.200"
 SUBNETS = {"subnet-a": "10.10.0", "subnet-b": "10.10.1", "subnet-c": "10.10.2"}
-EVERYWHERE = "0.0.0.0/0"
+EVERYWHERE, PEERING = "0.0.0.0/0", "pcx-00000000000000001"
+RULE_PORTS: dict[str, tuple[tuple[int | None, int | None], ...]] = {
+    "tcp": ((80, 80), (443, 443), (1, 1000), (None, None)), "udp": ((53, 53), (0, 65535)), "icmp": ((-1, -1), (8, 0), (8, -1), (0, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Case:
 
 
 def a_small_vpc(lab: str, dice: random.Random) -> CloudState:
-    """Three subnets, four nodes, two of them with a second ENI; two pods on ENI addresses. All of it open."""
+    """Three subnets, four nodes, two of them with a second ENI; a NAT gateway; a peer with one node. All of it open."""
     cloud = with_vpc(CloudState(lab), "vpc-1", "10.10.0.0/16")
     for place, (key, base) in enumerate(SUBNETS.items()):
         cloud = with_subnet(cloud, key, "vpc-1", f"{base}.0/24", f"us-west-2{'abc'[place]}")
@@ -57,26 +63,59 @@ def a_small_vpc(lab: str, dice: random.Random) -> CloudState:
             cloud = with_eni(cloud, f"n{number}", 1, *(f"{SUBNETS[subnet]}.{10 * number + more}" for more in (1, 2)), subnet=subnet)
     first = cloud.enis["eni-n1-0"]
     pod = PrivateAddress(first.primary.rpartition(".")[0] + ".15")
-    return replace(cloud, enis={**cloud.enis, first.id: replace(first, addresses=(*first.addresses, pod))})
+    cloud = replace(cloud, enis={**cloud.enis, first.id: replace(first, addresses=(*first.addresses, pod))})
+    cloud = with_subnet(with_vpc(cloud, "vpc-2", "10.20.0.0/16", igw=False, name="peer"), "subnet-m", "vpc-2", "10.20.0.0/24")
+    cloud = with_node(cloud, "m1", "10.20.0.10", subnet="subnet-m")
+    sides = (PeeringSide(vpc, cloud.account_id, cloud.region) for vpc in ("vpc-1", "vpc-2"))
+    cloud = replace(cloud, peerings={PEERING: Peering(PEERING, *sides, state="active")})
+    for subnet in (*SUBNETS, "subnet-m"):
+        cloud = with_acl(cloud, f"acl-{subnet}", entry(100), entry(100, out=True), subnets=(subnet,), vpc_id=cloud.subnets[subnet].vpc_id)
+    return _with_nat(cloud)
+
+
+def _with_nat(cloud: CloudState) -> CloudState:
+    context = Context(0.0, limits.load())
+    cloud, address = execute(cloud, "AllocateAddress", {}, context)
+    params = {"SubnetId": "subnet-c", "AllocationId": address["AllocationId"], "ClientToken": "nat", "PrivateIpAddress": "10.10.2.250"}
+    return execute(cloud, "CreateNatGateway", params, context)[0]
 
 
 def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
-    """The same machines with other groups, checks, public addresses and ACLs."""
+    """The same machines with other groups, checks, public addresses, routes and ACLs."""
     for key in ("sg-1", "sg-2", "sg-3"):
-        cloud = with_group(cloud, key, "vpc-1", _rules(dice, 3), _rules(dice, 3) if dice.random() < 0.4 else (SecurityGroupRule("-1", cidr=EVERYWHERE),))
+        cloud = with_group(cloud, key, "vpc-1", _rules(dice, 3), _rules(dice, 3) if dice.random() < 0.4 else (ALL_OUT,))
     enis: dict[str, Eni] = {}
     for number, eni in enumerate(cloud.enis.values()):
-        groups = tuple(dice.sample(["sg-1", "sg-2", "sg-3", "sg-open-vpc-1"], dice.choice((1, 1, 2))))
-        addresses = tuple(
-            replace(item, public=f"203.0.113.{16 * number + place + 1}" if dice.random() < 0.4 else None) for place, item in enumerate(eni.addresses)
-        )
-        enis[eni.id] = replace(eni, security_groups=groups, source_dest_check=dice.random() < 0.75, addresses=addresses)
+        enis[eni.id] = eni if eni.interface_type == "nat_gateway" else _shuffled_eni(eni, number, dice)
     cloud = replace(cloud, enis=enis)
+    for subnet in (*SUBNETS, "subnet-m"):
+        cloud = with_acl(cloud, f"acl-{subnet}", *_entries(dice), subnets=(subnet,), vpc_id=cloud.subnets[subnet].vpc_id)
+    nat = next(iter(cloud.nat_gateways))
     for subnet in SUBNETS:
-        cloud = with_acl(cloud, f"acl-{subnet}", *_entries(dice), subnets=(subnet,))
-    return replace(cloud, route_tables={"rtb-main": RouteTable(
-        "rtb-main", "vpc-1", (VpcRoute(EVERYWHERE, "igw-vpc-1"),), (RouteAssociation("rtbassoc-1"),),
-    )})
+        cloud = with_table(cloud, f"rtb-{subnet}", "vpc-1", _routes(dice, subnet, nat), subnet)
+    cloud = with_table(cloud, "rtb-vpc-1", "vpc-1", {}, main=True)
+    return with_table(cloud, "rtb-vpc-2", "vpc-2", dice.choice(({}, {"10.10.0.0/16": PEERING}, {EVERYWHERE: PEERING})), main=True)
+
+
+def _shuffled_eni(eni: Eni, number: int, dice: random.Random) -> Eni:
+    if eni.vpc_id == "vpc-2":
+        return replace(eni, source_dest_check=dice.random() < 0.75)
+    groups = tuple(dice.sample(["sg-1", "sg-2", "sg-3", "sg-open-vpc-1", "sg-open-vpc-1"], dice.choice((1, 1, 2))))
+    addresses = tuple(
+        replace(item, public=f"198.18.{number}.{place + 1}" if dice.random() < 0.4 else None) for place, item in enumerate(eni.addresses)
+    )
+    return replace(eni, security_groups=tuple(dict.fromkeys(groups)), source_dest_check=dice.random() < 0.7, addresses=addresses)
+
+
+def _routes(dice: random.Random, subnet: str, nat: str) -> dict[str, str]:
+    """A way out, to the peer, and round a middlebox; some lead nowhere."""
+    gateway, box = "igw-vpc-1", dice.choice(("eni-n3-0", "eni-n4-0"))
+    found = {EVERYWHERE: dice.choice((gateway, gateway, gateway, nat, nat, "igw-gone", box, ""))}
+    found["10.20.0.0/16"] = dice.choice((PEERING, PEERING, ""))
+    found["8.8.8.0/24"] = dice.choice(("", "", "", "", gateway, nat, "eni-gone"))
+    other = dice.choice([base for key, base in SUBNETS.items() if key != subnet])
+    found[f"{other}.0/24"] = dice.choice(("", "", "", box))
+    return {destination: target for destination, target in found.items() if target}
 
 
 def _rules(dice: random.Random, most: int) -> tuple[SecurityGroupRule, ...]:
@@ -85,15 +124,14 @@ def _rules(dice: random.Random, most: int) -> tuple[SecurityGroupRule, ...]:
 
 def _rule(dice: random.Random) -> SecurityGroupRule:
     protocol = dice.choice(("-1", "tcp", "tcp", "udp", "icmp", "icmp"))
-    ports = {"tcp": ((80, 80), (443, 443), (1, 1000), (None, None)), "udp": ((53, 53), (0, 65535)), "icmp": ((-1, -1), (8, 0), (8, -1), (0, 0))}
-    low, high = dice.choice(ports.get(protocol, ((None, None),)))
+    low, high = dice.choice(RULE_PORTS.get(protocol, ((None, None),)))
     group = dice.choice(("sg-1", "sg-2", "sg-3")) if dice.random() < 0.4 else None
-    cidr = None if group else dice.choice((EVERYWHERE, "10.10.0.0/16", "10.10.0.0/24", "10.10.1.0/24", "8.8.8.8/32", "203.0.113.0/24"))
+    cidr = None if group else dice.choice((EVERYWHERE, "10.10.0.0/16", "10.10.0.0/24", "10.10.1.0/24", "8.8.8.8/32", "198.18.0.0/16"))
     return SecurityGroupRule(protocol, low, high, cidr, group)
 
 
 def _entries(dice: random.Random) -> tuple[AclEntry, ...]:
-    """Mostly open ones. Ports are cut where the verdict's ranges are: at 1024 and 32768."""
+    """Mostly open ones. Ports are cut where the verdict's range begins, at 1024."""
     everything = tuple(entry(100, out=out) for out in (True, False))
     if dice.random() < 0.5:
         return everything
@@ -105,7 +143,7 @@ def _entries(dice: random.Random) -> tuple[AclEntry, ...]:
             kind = dice.choice(("-1", "6", "17", "1"))
             more: dict[str, int] = {}
             if kind in ("6", "17"):
-                low, high = dice.choice(((80, 80), (443, 443), (1, 1023), (1024, 65535), (32768, 60999), (0, 65535)))
+                low, high = dice.choice(((80, 80), (443, 443), (1, 1023), (1024, 65535), (0, 65535)))
                 more = {"from_port": low, "to_port": high}
             if kind == "1":
                 more = {"icmp_type": dice.choice((-1, 8, 0)), "icmp_code": -1}
@@ -135,6 +173,7 @@ class Proof:
         self._end("p0", first, world.pod("p0", "n1", first))
         for number in range(1, 5):
             self._end(f"n{number}", world.cloud.enis[f"eni-n{number}-0"].primary, world.node(f"n{number}"))
+        self._end("m1", "10.20.0.10", world.node("m1"))
         world.also(world.node("n4"), Addr("lo", SPOOFED, 32))
         self.spoofer = End("n4 as another", SPOOFED, world.node("n4"))
         self.internet = End("internet", INTERNET, internet=True)
@@ -160,12 +199,11 @@ class Proof:
     def states(self) -> States:
         """What nodes and pods shall hold, by the claims alone."""
         book, lab = self.world.book, self.world.lab
-        vpc = f"{lab}-vpc"
-        netns = [name for name in book.namespaces() if name not in (vpc, f"{lab}-igw", f"{lab}-internet")]
-        nodes = {self.world.node(f"n{number}") for number in range(1, 5)}
-        roles: dict[str, Role] = {name: "node" if name in nodes else "pod" for name in netns}
+        netns = {end.netns for end in self.ends.values()}
+        roles: dict[str, Role] = {name: "pod" if name.startswith(f"{lab}-p") else "node" for name in netns}
         owners = {name: name.removeprefix(f"{lab}-") for name in netns}
-        return desired_world({name: book.desired(name) for name in netns}, roles, owners, [(vpc, book.desired(vpc))])
+        vpcs = (f"{lab}-vpc", f"{lab}-vpc.peer")
+        return desired_world({name: book.desired(name) for name in netns}, roles, owners, [(name, book.desired(name)) for name in vpcs])
 
     def cases(self, count: int) -> list[Case]:
         everyone = [*self.ends.values(), self.internet]
