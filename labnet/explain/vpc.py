@@ -22,6 +22,8 @@ from labnet.model.values import frozen
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 SHARED = "100.64.0.0/10"
 GATEWAY_PORT = "gateway"
+MAX_TURNS = 16
+"""So often the router takes a flow before its routes are taken for a loop."""
 
 
 class Stopped(Exception):
@@ -60,6 +62,7 @@ class Walk:
 
     def __init__(self, cloud: CloudState, way: Way, known: Known, components: list[Component]) -> None:
         self.cloud, self.way, self.known, self.components = cloud, way, known, components
+        self.turns = 0
 
     # ---- from an ENI ----
 
@@ -79,6 +82,9 @@ class Walk:
     def from_subnet(self, sender: Sender, flow: Flow) -> Arrival:
         """The VPC's router takes the flow in the sender's subnet."""
         subnet = sender.subnet
+        self.turns += 1
+        if self.turns > MAX_TURNS:
+            self.stop("vpc", subnet.vpc_id, "still on its way: the routes make a loop", codes.NO_POSSIBLE_DESTINATION, flow)
         near = facts.owner(self.cloud, subnet.vpc_id, flow.dst)
         if near is not None and near.subnet_id == subnet.id:
             return self.into(near, sender, flow)
