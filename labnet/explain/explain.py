@@ -47,7 +47,7 @@ def explain(cloud: CloudState, world: World, source: End, target: End, protocol:
     try:
         arrived = judge.go("there", source, target, flow)
         if arrived is not None:
-            judge.go("back", target, source, arrived.reply())
+            judge.recognised(source, flow, judge.go("back", target, source, arrived.reply()))
     except Stopped:
         pass
     return Explanation(source.name, target.name, protocol, port, tuple(judge.components))
@@ -93,6 +93,13 @@ class _Judge:
             if isinstance(found, Flow):
                 return found
             arrival = found
+
+    def recognised(self, source: End, asked: Flow, answer: Flow | None) -> None:
+        """Is it an answer to who asked? It is not where another gateway than on the way there gave it its source. Errors: Stopped."""
+        if answer is not None and (answer.src, answer.dst) != (asked.dst, asked.src):
+            last = self.components.pop()
+            text = f"asked {asked.dst}, and {answer.src} answers: the way back goes by another gateway than the way there"
+            Walk(self.cloud, "back", self.known, self.components).stop(last.kind, source.name, text, "", answer)
 
     def enter(self, eni: Eni, flow: Flow) -> Passage:
         """An ENI gives the flow to its node."""

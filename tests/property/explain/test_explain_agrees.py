@@ -12,8 +12,8 @@ from fabric_world import World
 
 pytestmark = pytest.mark.kernel
 
-CONFIGURATIONS, FLOWS = 10, 12
-SEEDS = (1, 2, 3, 4)
+CONFIGURATIONS, FLOWS = 8, 30
+SEEDS = (1, 2, 3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
