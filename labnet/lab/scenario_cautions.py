@@ -35,6 +35,7 @@ def cautions(document: schema.Document, types: Mapping[str, InstanceType], findi
         _one_vpc(own, noted)
         for path, vpc in own:
             _zones(path, vpc, noted)
+            _dns(path, vpc, noted)
             _public(path, vpc, noted)
             _upgrade(path, vpc, document, types, noted)
     return tuple(_caution(one) for one in sorted(noted.problems, key=lambda problem: problem.place.line))
@@ -62,6 +63,15 @@ def _zones(path: Path, vpc: words.Vpc, noted: Findings) -> None:
     if len(zones) < ZONES:
         message = f"all subnets are in {', '.join(zones)}, and EKS makes no cluster with fewer than two zones"
         noted.add((*path, "subnets"), message, "add a subnet in another zone; it can stay empty")
+
+
+def _dns(path: Path, vpc: words.Vpc, noted: Findings) -> None:
+    """What is written down: a VPC of which nothing is said is none that somebody made so."""
+    if (*path, "dns") not in noted.places or (vpc.dns.support and vpc.dns.hostnames):
+        return
+    off = " and ".join(name for name, on in (("DNS resolution", vpc.dns.support), ("DNS hostnames", vpc.dns.hostnames)) if not on)
+    hint = "'dns: {support: true, hostnames: true}'"
+    noted.add((*path, "dns"), f"{off} off: nodes of an EKS cluster need both to join it", hint)
 
 
 def _public(path: Path, vpc: words.Vpc, noted: Findings) -> None:
