@@ -70,9 +70,13 @@ class Cloud:
         assert caught.value.code == code, caught.value
         return caught.value.message
 
-    def vpc(self, cidr: str = "10.10.0.0/16", name: str = "main") -> str:
+    def vpc(self, cidr: str = "10.10.0.0/16", name: str = "main", *, hostnames: bool = True) -> str:
+        """With names for public addresses, which AWS gives only where it is asked to."""
         tags = [{"ResourceType": "vpc", "Tags": [{"Key": "Name", "Value": name}]}]
-        return str(self.call("CreateVpc", CidrBlock=cidr, TagSpecifications=tags)["Vpc"]["VpcId"])
+        made = str(self.call("CreateVpc", CidrBlock=cidr, TagSpecifications=tags)["Vpc"]["VpcId"])
+        if hostnames:
+            self.call("ModifyVpcAttribute", VpcId=made, EnableDnsHostnames={"Value": True})
+        return made
 
     def subnet(self, vpc: str, cidr: str = "10.10.0.0/24", zone: str = "us-west-2a") -> str:
         return str(self.call("CreateSubnet", VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone)["Subnet"]["SubnetId"])

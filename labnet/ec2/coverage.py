@@ -23,7 +23,8 @@ OFTEN_CALLED = frozenset({
     "StartInstances", "StopInstances", "RebootInstances", "DescribeInstanceStatus", "GetConsoleOutput", "CreateKeyPair", "DescribeKeyPairs",
     "DescribeAccountAttributes", "CreateVpcEndpoint", "DeleteVpcEndpoints", "DescribeVpcEndpoints", "DescribePrefixLists",
     "CreateManagedPrefixList", "DescribeManagedPrefixLists", "CreateFlowLogs", "DescribeFlowLogs", "CreateTransitGateway",
-    "DescribeTransitGateways", "CreateDefaultVpc", "CreateDefaultSubnet", "CreateDhcpOptions", "DescribeDhcpOptions",
+    "DescribeTransitGateways", "CreateDefaultVpc", "CreateDefaultSubnet", "CreateDhcpOptions", "DescribeDhcpOptions", "AssociateDhcpOptions",
+    "DeleteDhcpOptions",
     "CreateEgressOnlyInternetGateway", "CreateVpnGateway", "CreateCustomerGateway", "CreateVpnConnection", "DescribeVpnConnections",
     # what the lab means to have
     "AcceptVpcPeeringConnection", "AllocateAddress", "AssignPrivateIpAddresses", "AssociateAddress", "AssociateRouteTable",

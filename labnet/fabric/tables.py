@@ -177,7 +177,8 @@ _IP_BODY = f"""
     counter drop comment "{DROP_ROUTER}"
   }}
   chain output {{ type filter hook output priority -160; policy accept;
-    ip saddr != @{SERVICE_ADDRESS} icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
+    icmp type destination-unreachable icmp code {{ 2, 3 }} accept comment "of a service itself: no such protocol, no such port"
+    icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
   }}
   chain postrouting {{ type filter hook postrouting priority -160; policy accept;
     oifname . ip daddr @{ENI_ADDRESS} accept

@@ -61,6 +61,10 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     vpc_id = str(answer["Vpc"]["VpcId"])
     for cidr in vpc.cidrs[1:]:
         await api.call("AssociateVpcCidrBlock", {"VpcId": vpc_id, "CidrBlock": cidr})
+    if vpc.dns_hostnames:  # off in a new VPC; support is on, and must be for this
+        await api.call("ModifyVpcAttribute", {"VpcId": vpc_id, "EnableDnsHostnames": {"Value": True}})
+    if not vpc.dns_support:
+        await api.call("ModifyVpcAttribute", {"VpcId": vpc_id, "EnableDnsSupport": {"Value": False}})
     gateway = ""
     if vpc.internet_gateway:
         made = await api.call("CreateInternetGateway", {"TagSpecifications": [_tagged("internet-gateway", vpc.name)]})

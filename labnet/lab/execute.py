@@ -43,7 +43,8 @@ def _place(paths: LabPaths, target: str) -> tuple[str, mounts.View]:
         raise UsageError(f"nothing of this lab has the address {target}", "exec takes a pod, a node or the internet")
     if found["node"]:
         return found["netns"], views.node_view(paths, found["node"], found["hosts"])
-    return found["netns"], views.pod_view(paths, found["netns"], str(found["name"]).rpartition("/")[2])
+    resolver = views.INTERNET_RESOLVER if found["kind"] == "internet" else views.resolver(paths, str(found["onNode"]))
+    return found["netns"], views.pod_view(paths, found["netns"], str(found["name"]).rpartition("/")[2], resolver=resolver)
 
 
 def _by_name(paths: LabPaths, target: str) -> tuple[str, mounts.View]:

@@ -215,6 +215,7 @@ class Fleet:
         finally:  # a namespace that somebody holds open stays in the registry; for the cluster its pods are gone all the same
             for netns in spaces:
                 parts.slices.drop(netns)
+                parts.host.pod_ends(netns)
             parts.host.forget_node(node.name)
             for pod in pods:
                 self._collect(pod)

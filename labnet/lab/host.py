@@ -61,6 +61,15 @@ class Host(Protocol):
     def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         """Start a container's program in its pod. Errors: KernelError."""
 
+    def set_resolver(self, node: str, text: str) -> None:
+        """Write a node's resolv.conf."""
+
+    def pod_starts(self, netns: str, node: str) -> None:
+        """Give a pod its files of its own: the node's resolv.conf."""
+
+    def pod_ends(self, netns: str) -> None:
+        """Take a pod's files of its own away."""
+
     def has_room_for(self, node: str, netns: str) -> bool:
         """Can a node have that name: is there no namespace of it on this machine, and do its sockets' paths fit?"""
 
@@ -110,6 +119,15 @@ class NoHost:
     def start_program(self, netns: str, argv: tuple[str, ...], environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         """Nothing is started."""
         return None
+
+    def set_resolver(self, node: str, text: str) -> None:
+        """No file."""
+
+    def pod_starts(self, netns: str, node: str) -> None:
+        """No file."""
+
+    def pod_ends(self, netns: str) -> None:
+        """No file."""
 
     def has_room_for(self, node: str, netns: str) -> bool:
         """There is nothing else in memory."""
@@ -189,6 +207,18 @@ class LocalHost:
         log = self._paths.pod(netns) / "log"
         log.parent.mkdir(parents=True, exist_ok=True)
         return views.start(f"{NETNS_DIR}/{netns}", view, argv, environ, log)
+
+    def set_resolver(self, node: str, text: str) -> None:
+        """Write a node's resolv.conf."""
+        views.set_resolver(self._paths, node, text)
+
+    def pod_starts(self, netns: str, node: str) -> None:
+        """Make the pod's view, with the node's resolv.conf."""
+        views.pod_view(self._paths, netns, netns, resolver=views.resolver(self._paths, node))
+
+    def pod_ends(self, netns: str) -> None:
+        """Its resolv.conf."""
+        views.forget_pod_resolver(self._paths, netns)
 
     def has_room_for(self, node: str, netns: str) -> bool:
         """Is the namespace's name free on this machine, and is the path of the node's socket short enough?"""

@@ -26,6 +26,7 @@ from labnet.lab.aws_node import AwsNode, Env, Tell
 from labnet.lab.events import LabEvents
 from labnet.lab.host import Host
 from labnet.lab.node_logs import STREAMS, NodeLogs
+from labnet.lab.resolvers import resolv_conf
 from labnet.lab.status import Pool
 from labnet.lab.workload import Workloads
 from labnet.model import names
@@ -76,10 +77,12 @@ class NodeAgent:
         self._served = False
 
     async def start(self) -> None:
-        """Start ipamd, then let pods come: as on a real node, the CNI's list appears once ipamd answers.
+        """Ask for DHCP options, start ipamd, then let pods come: as on a real node, the CNI's list appears once ipamd answers.
 
         What EC2 refuses ends ipamd, and it is started again later, as the kubelet starts a container again. Errors: KernelError.
         """
+        cloud = self._parts.ec2.state
+        self._parts.host.set_resolver(self._node.name, resolv_conf(cloud, cloud.instances[self._instance_id].vpc_id))
         if self._daemon is not None:
             await self._daemon.start()
 
@@ -187,12 +190,15 @@ class NodeAgent:
         )
 
     def _run_pod(self, pod: PodView, netns: str) -> None:
+        if any(container.command for container in pod.containers):  # others read no file until somebody runs a program there
+            self._parts.host.pod_starts(netns, self._node.name)
         if self._parts.workloads is not None:
             self._parts.workloads.start_pod(pod, netns)
 
     def _end_pod(self, pod: PodView) -> None:
         if self._parts.workloads is not None:
             self._parts.workloads.stop(pod.key)
+        self._parts.host.pod_ends(names.pod_netns(self._parts.lab, pod.namespace, pod.name))
 
 
 def detect_backend(kernel: Kernel, netns: str) -> Backend:

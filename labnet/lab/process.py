@@ -132,13 +132,13 @@ async def _live(world: World, paths: LabPaths, registry: Registry, timeout_s: fl
 
 
 async def _load_the_rest(world: World) -> None:
-    """What nobody had to wait for: HTTP answers of pods and of the EC2 API, those of resolvers, and scapy for the first trace."""
+    """What nobody had to wait for: HTTP answers of pods, those of resolvers and of the EC2 API, and scapy for the first trace."""
     gc.freeze()
     if world.workloads is not None:
         await world.workloads.answer()
+    await world.resolvers.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
-    await world.resolvers.answer()
     await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.to_thread(importlib.import_module, "scapy.layers.inet")
 

@@ -30,7 +30,6 @@ PORT = 53
 BACKLOG = 64
 IP_FREEBIND = 15
 AMAZON = "AmazonProvidedDNS"
-INTERNET_RESOLV_CONF = f"nameserver {internet.RESOLVERS[1]}\n"
 
 
 class Resolvers:

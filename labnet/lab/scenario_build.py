@@ -118,7 +118,10 @@ def fault_of(item: schema.Fault) -> FaultSpec:
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
-    return VpcSpec(vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups, _acls(vpc))
+    return VpcSpec(
+        vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups, _acls(vpc),
+        vpc.dns.support, vpc.dns.hostnames,
+    )
 
 
 def _acls(vpc: vpcwords.Vpc) -> tuple[NetworkAclSpec, ...]:

@@ -91,6 +91,8 @@ def _names(path: Path, vpc: vpcwords.Vpc, several: bool, findings: Findings) -> 
         findings.add(path, "has no name", "of several VPCs each needs one: 'name: blue'")
     if vpc.name and not names.is_name(vpc.name):
         findings.add((*path, "name"), f"{vpc.name!r} is no name for a VPC", "lower-case letters, digits and dashes, 32 at most")
+    if vpc.dns.hostnames and not vpc.dns.support:
+        findings.add((*path, "dns", "hostnames"), "is on while 'support' is off", "AWS gives host names only where its resolver answers")
 
 
 def _blocks(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:

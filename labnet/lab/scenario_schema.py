@@ -18,7 +18,6 @@ API_VERSION = "labnet/v1"
 KIND = "Lab"
 
 LATER: dict[str, str] = {
-    "vpcs[].dns": "DNS inside the VPC",
     "vpcs[].natGateways": "NAT gateways",
     "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
     "vpcs[].peerings": "VPC peering",

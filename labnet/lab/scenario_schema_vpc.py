@@ -73,6 +73,13 @@ class NetworkAcl(Mapping, frozen=True):
     egress: Annotated[list[NetworkAclEntry], Meta(description="What may leave the subnet")] = field(default_factory=list)
 
 
+class Dns(Mapping, frozen=True):
+    """DNS inside the VPC: AWS's two attributes, at AWS's defaults."""
+
+    support: Annotated[bool, Meta(description="enableDnsSupport: does the VPC's resolver answer?")] = True
+    hostnames: Annotated[bool, Meta(description="enableDnsHostnames: have public addresses names?")] = False
+
+
 class Vpc(Mapping, frozen=True):
     """A VPC: one namespace on the machine that routes as AWS does."""
 
@@ -83,3 +90,4 @@ class Vpc(Mapping, frozen=True):
     internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
     security_groups: list[SecurityGroup] = field(default_factory=list)
     network_acls: Annotated[list[NetworkAcl], Meta(description="Network ACLs; subnets name them")] = field(default_factory=list)
+    dns: Annotated[Dns, Meta(description="DNS inside the VPC")] = field(default_factory=Dns)

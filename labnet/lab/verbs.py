@@ -91,7 +91,10 @@ class Verbs:
         """Which namespace, node and address a word means."""
         found = find_target(self.known(), str(args["target"]))
         node = found.name if found.kind == "node" else ""
-        return {"kind": found.kind, "name": found.name, "netns": found.netns, "address": found.address, "node": node, "hosts": self._hosts()}
+        return {
+            "kind": found.kind, "name": found.name, "netns": found.netns, "address": found.address, "node": node, "hosts": self._hosts(),
+            "onNode": next((pod.node for pod in self._world.pods() if found.kind == "pod" and pod.key == found.name), ""),
+        }
 
     async def logs(self, args: Args, emit: Emit) -> Answer:
         """The file with a target's log: of a node its daemon's, or with `plugin` its plugin's; of a pod what its programs print."""

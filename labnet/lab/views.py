@@ -17,6 +17,8 @@ FILES = ("/etc/hosts", "/etc/resolv.conf")
 LOCK = "/run/xtables.lock"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RESOLVER = "nameserver 169.254.169.253\n"
+"""Where nobody has said otherwise: what every VPC has."""
+INTERNET_RESOLVER = "nameserver 8.8.8.8\n"
 
 
 def node_view(paths: LabPaths, node: str, hosts: Mapping[str, str] | None = None) -> View:
@@ -27,16 +29,36 @@ def node_view(paths: LabPaths, node: str, hosts: Mapping[str, str] | None = None
     return _view(root, node, hosts, (*NODE_FOLDERS, *FILES, LOCK))
 
 
-def pod_view(paths: LabPaths, netns: str, hostname: str, hosts: Mapping[str, str] | None = None) -> View:
-    """A pod's view: its own hosts, resolver and host name."""
-    return _view(paths.pod(netns), hostname, hosts, FILES)
+def pod_view(paths: LabPaths, netns: str, hostname: str, hosts: Mapping[str, str] | None = None, resolver: str = RESOLVER) -> View:
+    """A pod's view: its own hosts, resolver and host name. `resolver` counts on first use."""
+    return _view(paths.pod(netns), hostname, hosts, FILES, resolver)
 
 
-def _view(root: Path, hostname: str, hosts: Mapping[str, str] | None, targets: Sequence[str]) -> View:
+def set_resolver(paths: LabPaths, node: str, text: str) -> None:
+    """Write a node's resolv.conf: the machine has just asked for its DHCP options."""
+    path = paths.node(node) / "etc/resolv.conf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def resolver(paths: LabPaths, node: str) -> str:
+    """A node's resolv.conf, which pods that start there copy (dnsPolicy Default)."""
+    try:
+        return (paths.node(node) / "etc/resolv.conf").read_text()
+    except FileNotFoundError:
+        return RESOLVER
+
+
+def forget_pod_resolver(paths: LabPaths, netns: str) -> None:
+    """The pod is gone; the next one of its name starts with its own node's."""
+    (paths.pod(netns) / "etc/resolv.conf").unlink(missing_ok=True)
+
+
+def _view(root: Path, hostname: str, hosts: Mapping[str, str] | None, targets: Sequence[str], resolver: str = RESOLVER) -> View:
     scratch = root / "view"
     for folder in (root / "etc", root / "run", scratch):
         folder.mkdir(parents=True, exist_ok=True)
-    _write_once(root / "etc/resolv.conf", RESOLVER)
+    _write_once(root / "etc/resolv.conf", resolver)
     lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in (hosts or {}).items())]
     if hosts is not None or not (root / "etc/hosts").exists():
         (root / "etc/hosts").write_text("\n".join(lines) + "\n")

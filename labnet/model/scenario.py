@@ -93,6 +93,8 @@ class VpcSpec:
     internet_gateway: bool = False
     security_groups: tuple[SecurityGroupSpec, ...] = ()
     network_acls: tuple[NetworkAclSpec, ...] = ()
+    dns_support: bool = True
+    dns_hostnames: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
+
+import pytest
 
 from labnet.ec2 import limits
 from labnet.ec2.service import Ec2Service
+from labnet.errors import LabnetError
+from labnet.lab import scenario_file
 from labnet.lab.cloud_setup import make_vpcs
 from labnet.model.cloud import CloudState
 from labnet.model.scenario import NetworkAclEntrySpec, NetworkAclSpec, Scenario, SubnetSpec, VpcSpec
@@ -59,3 +64,32 @@ def test_network_acls_are_made_filled_and_put_on_their_subnets() -> None:
         (20, False, "allow", "1", {"Type": 8, "Code": -1}, "0.0.0.0/0"),
         (30, False, "deny", "17", {"From": 0, "To": 65535}, "0.0.0.0/0"),
     ]
+
+
+DNS = """
+apiVersion: labnet/v1
+kind: Lab
+metadata: {name: x}
+vpc: {cidr: 10.10.0.0/16, DNS subnets: [{name: a, cidr: 10.10.0.0/24, availabilityZone: us-west-2a}]}
+nodes: [{name: node1, instanceType: t3.small, subnet: a}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        ("", (True, False)), ("dns: {hostnames: true},", (True, True)), ("dns: {support: false},", (False, False)),
+        ("dns: {support: true, hostnames: false},", (True, False)),
+    ],
+)  # fmt: skip
+def test_dns_attributes_are_the_scenarios_or_awss_defaults(said: str, becomes: tuple[bool, bool]) -> None:
+    scenario = scenario_file.load("-", stdin=io.StringIO(DNS.replace("DNS", said)))
+    service = Ec2Service(CloudState(lab="x"), limits.load(), LabClock(0.0))
+    asyncio.run(make_vpcs(service.client("labnet"), scenario))
+    (vpc,) = service.state.vpcs.values()
+    assert (vpc.dns_support, vpc.dns_hostnames) == becomes
+
+
+def test_host_names_need_the_resolver() -> None:
+    with pytest.raises(LabnetError, match="is on while 'support' is off"):
+        scenario_file.load("-", stdin=io.StringIO(DNS.replace("DNS", "dns: {support: false, hostnames: true},")))
