@@ -226,9 +226,9 @@ class Walk:
         vpcs = [found[0].vpc_id] if found else []
         gateway = gateway_of(self.cloud, vpcs[0]) if vpcs else None
         if found is None or gateway is None:
-            private = any(facts.inside(self.cloud, vpc_id, flow.dst) for vpc_id in self.cloud.vpcs)
-            text = f"{flow.dst} is no public address" if private else f"nothing has the address {flow.dst} there"
-            code = codes.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if found or private else codes.NO_POSSIBLE_DESTINATION
+            of_a_vpc = any(facts.inside(self.cloud, vpc_id, flow.dst) for vpc_id in self.cloud.vpcs)
+            text = f"{flow.dst} is no public address" if of_a_vpc else f"nothing has the address {flow.dst} there"
+            code = codes.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS if found or of_a_vpc else codes.NO_POSSIBLE_DESTINATION
             self.stop("internet", flow.dst, text, code, flow)
         eni, private = found
         if facts.inside(self.cloud, eni.vpc_id, flow.src):

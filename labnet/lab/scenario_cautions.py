@@ -75,14 +75,10 @@ def _dns(path: Path, vpc: words.Vpc, noted: Findings) -> None:
 
 
 def _public(path: Path, vpc: words.Vpc, noted: Findings) -> None:
-    if not any(is_public(vpc, subnet) for subnet in vpc.subnets):
+    """A VPC without an internet gateway is closed on purpose; one with it needs a subnet whose default route leads there."""
+    if vpc.internet_gateway and not any(subnet.map_public_ip_on_launch for subnet in vpc.subnets):
         message = "no subnet is public: a load balancer that faces the internet has no place"
-        noted.add((*path, "subnets"), message, "'internetGateway: true' and a subnet with 'mapPublicIpOnLaunch: true'")
-
-
-def is_public(vpc: words.Vpc, subnet: words.Subnet) -> bool:
-    """Does the subnet's default route lead to an internet gateway?"""
-    return vpc.internet_gateway and subnet.map_public_ip_on_launch
+        noted.add((*path, "subnets"), message, "a subnet with 'mapPublicIpOnLaunch: true'")
 
 
 def _upgrade(path: Path, vpc: words.Vpc, document: schema.Document, types: Mapping[str, InstanceType], noted: Findings) -> None:
