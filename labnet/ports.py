@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from labnet.model.cluster import EniConfig
+from labnet.model.flow import Flow
 from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Slice
 from labnet.model.values import frozen
 
@@ -149,6 +150,9 @@ class Kernel(Protocol):
 
     def forget_flows(self, netns: str, addresses: Iterable[str]) -> int:
         """Delete every conntrack entry that names one of the addresses in either direction; how many went."""
+
+    def forget_flows_where(self, netns: str, ended: Callable[[Flow], bool]) -> int:
+        """Delete every IPv4 conntrack entry of which `ended` says so; how many went."""
 
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace, usable from anywhere for ever."""

@@ -16,7 +16,16 @@ from labnet.model.cloud import (
     Subnet,
     Vpc,
 )
-from labnet.model.cloud_vpc import AclAssociation, AclEntry, NetworkAcl, RouteAssociation, RouteTable, VpcRoute
+from labnet.model.cloud_vpc import (
+    AclAssociation,
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    PrefixListEntry,
+    RouteAssociation,
+    RouteTable,
+    VpcRoute,
+)
 
 ALL_IN = SecurityGroupRule("-1", cidr="0.0.0.0/0")
 ALL_OUT = SecurityGroupRule("-1", cidr="0.0.0.0/0")
@@ -160,3 +169,9 @@ def with_acl(cloud: CloudState, key: str, *entries: AclEntry, subnets: tuple[str
 def entry(number: int, action: str = "allow", *, out: bool = False, protocol: str = "-1", cidr: str = "0.0.0.0/0", **more: int) -> AclEntry:
     """An inbound entry of an ACL, or an outbound one."""
     return AclEntry(number, out, protocol, action, cidr, **more)  # type: ignore[arg-type]  # the word and the numbers as tests write them
+
+
+def with_prefix_list(cloud: CloudState, key: str, *cidrs: str) -> CloudState:
+    """A managed prefix list with these blocks."""
+    item = PrefixList(key, key, 100, (tuple(PrefixListEntry(cidr) for cidr in cidrs),))
+    return replace(cloud, prefix_lists={**cloud.prefix_lists, key: item})

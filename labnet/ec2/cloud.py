@@ -22,6 +22,7 @@ from labnet.ec2.rules import (
     network_acls,
     networks,
     peerings,
+    prefix_lists,
     route_tables,
     routes,
     tags,
@@ -35,7 +36,7 @@ ACTIONS: Mapping[str, Action] = {
     **networks.ACTIONS, **blocks.ACTIONS, **zones.ACTIONS, **route_tables.ACTIONS, **routes.ACTIONS, **elastic_addresses.ACTIONS,
     **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **dhcp_options.ACTIONS,
     **groups.ACTIONS, **grouprules.ACTIONS, **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS,
-    **instance_types.ACTIONS, **enis.ACTIONS, **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
+    **instance_types.ACTIONS, **enis.ACTIONS, **prefix_lists.ACTIONS, **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
 }
 
 

@@ -22,7 +22,8 @@ OFTEN_CALLED = frozenset({
     # people with the AWS CLI
     "StartInstances", "StopInstances", "RebootInstances", "DescribeInstanceStatus", "GetConsoleOutput", "CreateKeyPair", "DescribeKeyPairs",
     "DescribeAccountAttributes", "CreateVpcEndpoint", "DeleteVpcEndpoints", "DescribeVpcEndpoints", "DescribePrefixLists",
-    "CreateManagedPrefixList", "DescribeManagedPrefixLists", "CreateFlowLogs", "DescribeFlowLogs", "CreateTransitGateway",
+    "CreateManagedPrefixList", "DeleteManagedPrefixList", "DescribeManagedPrefixLists", "GetManagedPrefixListEntries",
+    "ModifyManagedPrefixList", "CreateFlowLogs", "DescribeFlowLogs", "CreateTransitGateway",
     "DescribeTransitGateways", "CreateDefaultVpc", "CreateDefaultSubnet", "CreateDhcpOptions", "DescribeDhcpOptions", "AssociateDhcpOptions",
     "DeleteDhcpOptions",
     "CreateEgressOnlyInternetGateway", "CreateVpnGateway", "CreateCustomerGateway", "CreateVpnConnection", "DescribeVpnConnections",

@@ -16,7 +16,8 @@ from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive
 from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
 from labnet.fabric.routing import plan_routes
-from labnet.fabric.security import Profile, in_use, plan_groups, profile_of
+from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
+from labnet.fabric.untracked import interrupted
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -73,6 +74,8 @@ class Fabric:
             self._set(_steps(before, after, gone), undo)
             for netns, addresses in _revoked(old, new, touched, gone):
                 self._kernel.forget_flows(netns, addresses)
+            for netns, ended in interrupted(old, new, touched.groups, touched.enis):
+                self._kernel.forget_flows_where(netns, ended)
             self._set(_ends(before, after, gone), undo)
             undo.pop_all()
         at_once = self._retire(gone) if gone else ()
@@ -210,6 +213,8 @@ def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
     """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
     for _, was, now in _changed(old.security_groups, new.security_groups):
         touched.groups |= {group.vpc_id for group in (was, now) if group is not None}
+    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
+        touched.groups |= naming(new, list_id)
     for eni_id in touched.enis:
         was_eni, is_eni = old.enis.get(eni_id), new.enis.get(eni_id)
         before, after = _judged(old, was_eni), _judged(new, is_eni)

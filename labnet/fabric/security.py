@@ -12,6 +12,7 @@ Source: docs/sources.md#security-groups
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -81,7 +82,7 @@ def plan_groups(cloud: CloudState, vpc_id: str) -> Slice:
             members.setdefault(group_id, []).append(profile)
     elements: list[NftElement] = []
     for profile in used:
-        egress, ingress = _rules(cloud, profile, "egress"), _rules(cloud, profile, "ingress")
+        egress, ingress = rules_of(cloud, profile, "egress"), rules_of(cloud, profile, "ingress")
         elements += _by_address(tables.SG_EGRESS, "mark", mark_text(profile_number(profile)), egress)
         elements += _by_address(tables.SG_INGRESS, "classid", class_text(profile_number(profile)), ingress)
         for peer, rules in _by_peer(egress, members):
@@ -102,10 +103,26 @@ def _by_peer(
     return found.items()
 
 
-def _rules(cloud: CloudState, profile: Profile, direction: str) -> tuple[SecurityGroupRule, ...]:
-    """The rules of a profile's groups in one direction."""
+def rules_of(cloud: CloudState, profile: Profile, direction: str) -> tuple[SecurityGroupRule, ...]:
+    """The rules of a profile's groups in one direction, prefix lists as their blocks."""
     groups = (cloud.security_groups[group_id] for group_id in profile if group_id in cloud.security_groups)
-    return tuple(rule for group in groups for rule in (group.egress if direction == "egress" else group.ingress))
+    rules = (rule for group in groups for rule in (group.egress if direction == "egress" else group.ingress))
+    return tuple(one for rule in rules for one in _expanded(cloud, rule))
+
+
+def _expanded(cloud: CloudState, rule: SecurityGroupRule) -> Iterator[SecurityGroupRule]:
+    """The rule, or one for each block of the prefix list that it names."""
+    if rule.prefix_list_id is None:
+        yield rule
+    elif rule.prefix_list_id in cloud.prefix_lists:
+        yield from (replace(rule, cidr=entry.cidr, prefix_list_id=None) for entry in cloud.prefix_lists[rule.prefix_list_id].entries)
+
+
+def naming(cloud: CloudState, list_id: str) -> frozenset[str]:
+    """The VPCs that have a group with a rule that names a prefix list."""
+    return frozenset(
+        group.vpc_id for group in cloud.security_groups.values() for rule in (*group.ingress, *group.egress) if rule.prefix_list_id == list_id
+    )
 
 
 def _by_address(set_name: str, kind: str, owner: str, rules: Sequence[SecurityGroupRule]) -> Iterator[NftElement]:

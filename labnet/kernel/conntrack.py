@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from labnet.errors import KernelError
 from labnet.kernel.netns import open_socket
 from labnet.kernel.nft_encode import ACK, DUMP, REQUEST, fields_of
 from labnet.kernel.nft_socket import NETLINK_NETFILTER, TIMEOUT_S
 from labnet.model.addressing import to_int
+from labnet.model.flow import Flow
 
 SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 GET, DELETE = 1, 2
@@ -26,16 +27,23 @@ AF_INET = 2
 def forget(fd: int, netns: str, addresses: Iterable[str]) -> int:
     """Delete every IPv4 entry that names one of the addresses in either direction; how many went. Errors: KernelError."""
     wanted = {to_int(address).to_bytes(4, "big") for address in addresses}
-    if not wanted:
-        return 0
+    return _forget(fd, netns, lambda entry: bool(wanted & _addresses(entry))) if wanted else 0
+
+
+def forget_where(fd: int, netns: str, ended: Callable[[Flow], bool]) -> int:
+    """Delete every IPv4 entry of which `ended` says so; how many went. Errors: KernelError."""
+    return _forget(fd, netns, lambda entry: ended(_flow(entry)))
+
+
+def _forget(fd: int, netns: str, chosen: Callable[[dict[int, bytes]], bool]) -> int:
     try:
         with open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as sock:
             sock.settimeout(TIMEOUT_S)
             sock.bind((0, 0))
-            found = [entry for entry in _entries(sock) if wanted & _addresses(entry)]
+            found = [entry for entry in _entries(sock) if chosen(entry)]
             return sum(_delete(sock, entry) for entry in found)
     except OSError as error:
-        raise KernelError("conntrack", netns, ", ".join(sorted(addresses)), error.errno or errno.EIO) from error
+        raise KernelError("conntrack", netns, "flows", error.errno or errno.EIO) from error
 
 
 def _message(kind: int, flags: int, body: bytes = b"") -> bytes:
@@ -57,6 +65,16 @@ def _entries(sock: socket.socket) -> list[dict[int, bytes]]:
                 raise OSError(-struct.unpack_from("=i", data, at + 16)[0], "conntrack dump")
             rows.append(fields_of(data[at + 20 : at + size]))
             at += (size + 3) & ~3
+
+
+def _flow(entry: dict[int, bytes]) -> Flow:
+    """CTA_TUPLE_PROTO 2 { num 1, source port 2, destination port 3 }."""
+    parts = fields_of(entry.get(TUPLE_ORIG, b""))
+    address, proto = fields_of(parts.get(1, b"")), fields_of(parts.get(2, b""))
+    source, destination = (socket.inet_ntoa(address.get(kind, bytes(4))) for kind in (1, 2))
+    numbers = (int.from_bytes(proto.get(kind, b""), "big") for kind in (1, 2, 3))
+    protocol, source_port, destination_port = numbers
+    return Flow(protocol, source, destination, source_port, destination_port)
 
 
 def _addresses(entry: dict[int, bytes]) -> set[bytes]:

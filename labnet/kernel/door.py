@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
@@ -28,6 +28,7 @@ from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
 from labnet.kernel.rtnl_socket import Failure
 from labnet.kernel.spaces import Spaces, Visit
 from labnet.kernel.worker import Met, NewLink
+from labnet.model.flow import Flow
 from labnet.model.netstate import (
     Batch,
     Change,
@@ -338,6 +339,13 @@ class LinuxKernel:
 
         with self._work() as visit:
             return conntrack.forget(visit.fd(netns), netns, addresses)
+
+    def forget_flows_where(self, netns: str, ended: Callable[[Flow], bool]) -> int:
+        """Delete conntrack entries of which `ended` says so. Errors: KernelError."""
+        from labnet.kernel import conntrack
+
+        with self._work() as visit:
+            return conntrack.forget_where(visit.fd(netns), netns, ended)
 
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace; the caller closes it. Errors: KernelError."""

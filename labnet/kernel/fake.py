@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
 from labnet.errors import KernelError
 from labnet.kernel.diff import matches, sysctl_path
 from labnet.kernel.fake_netns import ETHERNET_MTU, FakeNetns, Refused
+from labnet.model.flow import Flow
 from labnet.model.names import mac as deterministic_mac
 from labnet.model.netstate import (
     Addr,
@@ -230,6 +231,11 @@ class FakeKernel:
         """No flow is ever there; who was named is kept in `forgotten`."""
         self._get("forget flows", netns)
         self.forgotten += [(netns, address) for address in addresses]
+        return 0
+
+    def forget_flows_where(self, netns: str, ended: Callable[[Flow], bool]) -> int:
+        """No flow is ever there."""
+        self._get("forget flows", netns)
         return 0
 
     def finish_preparing(self) -> None:

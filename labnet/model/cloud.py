@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
 from labnet.model.values import frozen
 
 Tags = Mapping[str, str]
@@ -82,7 +82,7 @@ class InternetGateway:
 
 @frozen
 class SecurityGroupRule:
-    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR or a group id.
+    """One permission: `protocol` -1, tcp, udp, icmp or a number; ports None = all; the other side a CIDR, a group id or a prefix list's id.
 
     Packets feel `permission` alone; `id`, `description` and `tags` are what people and the API call it by.
     """
@@ -95,11 +95,12 @@ class SecurityGroupRule:
     id: str = ""
     description: str = ""
     tags: Tags = field(default_factory=dict, hash=False)
+    prefix_list_id: str | None = None
 
     @property
-    def permission(self) -> tuple[str, int | None, int | None, str | None, str | None]:
-        """What it allows: a group has no two rules with the same one."""
-        return self.protocol, self.from_port, self.to_port, self.cidr, self.group_id
+    def permission(self) -> tuple[str, int | None, int | None, str | None]:
+        """What it allows: a group has no two rules with the same one. No block looks like an id."""
+        return self.protocol, self.from_port, self.to_port, self.cidr or self.group_id or self.prefix_list_id
 
 
 @frozen
@@ -245,6 +246,7 @@ class CloudState:
     peerings: Mapping[str, Peering] = field(default_factory=dict)
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
+    prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -270,7 +272,7 @@ SHELVES: Mapping[str, type] = {
     "vpcs": Vpc, "subnets": Subnet, "internet_gateways": InternetGateway, "security_groups": SecurityGroup, "enis": Eni,
     "instances": Instance, "route_tables": RouteTable, "addresses": ElasticAddress, "nat_gateways": NatGateway,
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
-    "dhcp_options": DhcpOptions,
+    "dhcp_options": DhcpOptions, "prefix_lists": PrefixList,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

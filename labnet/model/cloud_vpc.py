@@ -170,3 +170,36 @@ class CidrReservation:
     type: Literal["prefix", "explicit"]
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@frozen
+class PrefixListEntry:
+    """One block of a managed prefix list."""
+
+    cidr: str
+    description: str = ""
+
+
+@frozen
+class PrefixList:
+    """A managed prefix list: `versions` holds the entries of every version, the current one last; `max_entries` is its room."""
+
+    id: str
+    name: str
+    max_entries: int
+    versions: tuple[tuple[PrefixListEntry, ...], ...] = ((),)
+    state: Literal["create-complete", "modify-complete", "restore-complete", "delete-failed"] = "create-complete"
+    state_message: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    client_token: str = ""
+    request_digest: str = ""
+
+    @property
+    def version(self) -> int:
+        """The number of the current version, from 1."""
+        return len(self.versions)
+
+    @property
+    def entries(self) -> tuple[PrefixListEntry, ...]:
+        """The entries of the current version."""
+        return self.versions[-1]

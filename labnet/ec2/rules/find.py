@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from labnet.ec2.rules.request import Params, check_same, is_id, request_digest
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, Instance, InternetGateway, SecurityGroup, Subnet, Vpc
-from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
 
 
 class Tokened(Protocol):
@@ -112,6 +112,12 @@ def no_nat(nat_id: str) -> Ec2Error:
 def no_acl(acl_id: str) -> Ec2Error:
     """InvalidNetworkAclID.NotFound."""
     return Ec2Error("InvalidNetworkAclID.NotFound", f"The networkAcl ID '{acl_id}' does not exist")
+
+
+def no_prefix_list(list_id: str) -> Ec2Error:
+    """InvalidPrefixListID.NotFound."""
+    code, text = "InvalidPrefixListID.NotFound", f"The prefix list ID '{list_id}' does not exist"
+    return _missing(list_id, "pl", "InvalidPrefixListId.Malformed", code, text)
 
 
 def no_peering(peering_id: str) -> Ec2Error:
@@ -223,6 +229,13 @@ def get_acl(state: CloudState, acl_id: str) -> NetworkAcl:
     if acl_id not in state.network_acls:
         raise no_acl(acl_id)
     return state.network_acls[acl_id]
+
+
+def get_prefix_list(state: CloudState, list_id: str) -> PrefixList:
+    """The managed prefix list. Errors: Ec2Error."""
+    if list_id not in state.prefix_lists:
+        raise no_prefix_list(list_id)
+    return state.prefix_lists[list_id]
 
 
 def get_peering(state: CloudState, peering_id: str) -> Peering:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_group
 from labnet.ec2.rules.permissions import check_description, rules_of, single_rule, words
+from labnet.ec2.rules.prefix_lists import RULES_PER_DIRECTION, weight
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, is_id, new_id, tags_for
 from labnet.ec2.rules.shapes import revoked_rule_shape, rule_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, SecurityGroup, SecurityGroupRule
 from labnet.model.values import frozen
 
-RULES_PER_DIRECTION = 60
 Side = Literal["ingress", "egress"]
 Rules = tuple[SecurityGroupRule, ...]
 
@@ -45,7 +45,7 @@ def authorize(side: Side, state: CloudState, params: Params, context: Context) -
     for rule in added:
         if rule.permission in had:
             raise Ec2Error("InvalidPermission.Duplicate", f'the specified rule "{words(rule)}" already exists')
-    if len(before) + len(added) > RULES_PER_DIRECTION:
+    if weight(state, (*before, *added)) > RULES_PER_DIRECTION:
         text = "The maximum number of rules per security group has been reached."
         raise Ec2Error("RulesPerSecurityGroupLimitExceeded", text)
     state, made = with_ids(state, added)

@@ -79,6 +79,7 @@ def _rule_fields(state: CloudState) -> dict[str, Callable[[SecurityGroupRule], s
 
     return {
         "cidr": lambda rule: rule.cidr, "from-port": port("FromPort"), "to-port": port("ToPort"), "protocol": lambda rule: rule.protocol,
+        "prefix-list-id": lambda rule: rule.prefix_list_id,
         "group-id": lambda rule: rule.group_id, "user-id": lambda rule: state.account_id if rule.group_id else None,
         "group-name": lambda rule: state.security_groups[rule.group_id].name if rule.group_id in state.security_groups else None,
     }

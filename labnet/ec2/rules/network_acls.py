@@ -235,11 +235,11 @@ def describe_acls(state: CloudState, params: Params, context: Context) -> Result
 _ENTRY = "NetworkAclId RuleNumber Protocol RuleAction Egress CidrBlock"
 
 ACTIONS = {
-    "CreateNetworkAcl": action(create, "VpcId TagSpecifications ClientToken", "VpcId", acts=False),
-    "DeleteNetworkAcl": action(delete, "NetworkAclId", "NetworkAclId", acts=False),
-    "CreateNetworkAclEntry": action(create_entry, f"{_ENTRY} PortRange IcmpTypeCode", _ENTRY, acts=False),
-    "ReplaceNetworkAclEntry": action(replace_entry, f"{_ENTRY} PortRange IcmpTypeCode", _ENTRY, acts=False),
-    "DeleteNetworkAclEntry": action(delete_entry, "NetworkAclId RuleNumber Egress", "NetworkAclId RuleNumber Egress", acts=False),
-    "ReplaceNetworkAclAssociation": action(replace_association, "AssociationId NetworkAclId", "AssociationId NetworkAclId", acts=False),
+    "CreateNetworkAcl": action(create, "VpcId TagSpecifications ClientToken", "VpcId"),
+    "DeleteNetworkAcl": action(delete, "NetworkAclId", "NetworkAclId"),
+    "CreateNetworkAclEntry": action(create_entry, f"{_ENTRY} PortRange IcmpTypeCode", _ENTRY),
+    "ReplaceNetworkAclEntry": action(replace_entry, f"{_ENTRY} PortRange IcmpTypeCode", _ENTRY),
+    "DeleteNetworkAclEntry": action(delete_entry, "NetworkAclId RuleNumber Egress", "NetworkAclId RuleNumber Egress"),
+    "ReplaceNetworkAclAssociation": action(replace_association, "AssociationId NetworkAclId", "AssociationId NetworkAclId"),
     "DescribeNetworkAcls": action(describe_acls, "NetworkAclIds Filters MaxResults NextToken", mutates=False),
 }

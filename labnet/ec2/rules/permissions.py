@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from labnet.ec2.rules.find import get_group
+from labnet.ec2.rules.find import get_group, get_prefix_list
 from labnet.ec2.rules.request import Params, check_members, invalid
 from labnet.errors import Ec2Error
 from labnet.model.addressing import canonical
@@ -58,12 +58,11 @@ def _flat(state: CloudState, group: SecurityGroup, flat: Mapping[str, Any]) -> I
 
 def _permission(state: CloudState, group: SecurityGroup, item: Mapping[str, Any]) -> Iterator[SecurityGroupRule]:
     check_members(item, _PERMISSION, "IpPermissions")
-    for name in ("Ipv6Ranges", "PrefixListIds"):
-        if item.get(name):
-            raise Ec2Error("UnknownParameter", f"The parameter IpPermissions.{name} is not recognized")
+    if item.get("Ipv6Ranges"):
+        raise Ec2Error("UnknownParameter", "The parameter IpPermissions.Ipv6Ranges is not recognized")
     protocol, low, high = _service(item)
-    ranges, pairs = item.get("IpRanges") or (), item.get("UserIdGroupPairs") or ()
-    if not ranges and not pairs:
+    ranges, pairs, lists = item.get("IpRanges") or (), item.get("UserIdGroupPairs") or (), item.get("PrefixListIds") or ()
+    if not ranges and not pairs and not lists:
         raise _no_source()
     for entry in ranges:
         check_members(entry, "CidrIp Description", "IpPermissions.IpRanges")
@@ -72,15 +71,23 @@ def _permission(state: CloudState, group: SecurityGroup, item: Mapping[str, Any]
         check_members(pair, "GroupId GroupName UserId VpcId Description", "IpPermissions.UserIdGroupPairs")
         other = _paired(state, group, pair)
         yield SecurityGroupRule(protocol, low, high, group_id=other.id, description=check_description(pair.get("Description")))
+    for one in lists:
+        check_members(one, "PrefixListId Description", "IpPermissions.PrefixListIds")
+        text, list_id = check_description(one.get("Description")), get_prefix_list(state, str(one.get("PrefixListId"))).id
+        yield SecurityGroupRule(protocol, low, high, prefix_list_id=list_id, description=text)
 
 
 def single_rule(state: CloudState, group: SecurityGroup, item: Mapping[str, Any]) -> SecurityGroupRule:
     """The rule of a `SecurityGroupRuleRequest`. Errors: Ec2Error."""
-    check_members(item, "IpProtocol FromPort ToPort CidrIpv4 ReferencedGroupId Description", "SecurityGroupRules.SecurityGroupRule")
+    members = "IpProtocol FromPort ToPort CidrIpv4 PrefixListId ReferencedGroupId Description"
+    check_members(item, members, "SecurityGroupRules.SecurityGroupRule")
     protocol, low, high = _service(item)
     text = check_description(item.get("Description"))
-    if (item.get("CidrIpv4") is None) == (item.get("ReferencedGroupId") is None):
+    if sum(item.get(name) is not None for name in ("CidrIpv4", "ReferencedGroupId", "PrefixListId")) != 1:
         raise _no_source()
+    if item.get("PrefixListId") is not None:
+        list_id = get_prefix_list(state, str(item["PrefixListId"])).id
+        return SecurityGroupRule(protocol, low, high, prefix_list_id=list_id, description=text)
     if item.get("CidrIpv4") is not None:
         return SecurityGroupRule(protocol, low, high, cidr=_cidr(item["CidrIpv4"]), description=text)
     other = _paired(state, group, {"GroupId": item["ReferencedGroupId"]})
@@ -168,4 +175,4 @@ def _icmp(kind: int, code: int) -> tuple[int | None, int | None]:
 def words(rule: SecurityGroupRule) -> str:
     """A rule as EC2's errors put it."""
     ports = "ALL" if rule.from_port is None else f"from port: {rule.from_port}, to port: {rule.to_port}"
-    return f"peer: {rule.cidr or rule.group_id}, {rule.protocol.upper()}, {ports}, ALLOW"
+    return f"peer: {rule.cidr or rule.group_id or rule.prefix_list_id}, {rule.protocol.upper()}, {ports}, ALLOW"

@@ -131,6 +131,8 @@ def permissions(state: CloudState, rules: tuple[SecurityGroupRule, ...]) -> list
         said = {"Description": rule.description} if rule.description else {}
         if rule.cidr is not None:
             item["IpRanges"].append({"CidrIp": rule.cidr, **said})
+        elif rule.prefix_list_id is not None:
+            item["PrefixListIds"].append({"PrefixListId": rule.prefix_list_id, **said})
         else:
             item["UserIdGroupPairs"].append({"GroupId": rule.group_id, "UserId": state.account_id, **said})
     return list(grouped.values())
@@ -145,6 +147,8 @@ def rule_shape(state: CloudState, group: SecurityGroup, rule: SecurityGroupRule,
     }
     if rule.cidr is not None:
         out["CidrIpv4"] = rule.cidr
+    elif rule.prefix_list_id is not None:
+        out["PrefixListId"] = rule.prefix_list_id
     else:
         out["ReferencedGroupInfo"] = {"GroupId": rule.group_id, "UserId": state.account_id}
     return {**out, "Description": rule.description} if rule.description else out
@@ -156,6 +160,8 @@ def revoked_rule_shape(group: SecurityGroup, rule: SecurityGroupRule, *, egress:
         "SecurityGroupRuleId": rule.id, "GroupId": group.id, "IsEgress": egress, "IpProtocol": rule.protocol,
         **{"FromPort": -1, "ToPort": -1, **port_shape(rule)}, **({"Description": rule.description} if rule.description else {}),
     }
+    if rule.prefix_list_id is not None:
+        return {**out, "PrefixListId": rule.prefix_list_id}
     return {**out, "CidrIpv4": rule.cidr} if rule.cidr is not None else {**out, "ReferencedGroupId": rule.group_id}
 
 

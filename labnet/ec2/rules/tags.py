@@ -16,7 +16,8 @@ SHELVES = {
     "sg": ("security_groups", "security-group"), "eni": ("enis", "network-interface"), "i": ("instances", "instance"),
     "rtb": ("route_tables", "route-table"), "eipalloc": ("addresses", "elastic-ip"), "nat": ("nat_gateways", "natgateway"),
     "acl": ("network_acls", "network-acl"), "pcx": ("peerings", "vpc-peering-connection"),
-    "dopt": ("dhcp_options", "dhcp-options"), "scr": ("cidr_reservations", "subnet-cidr-reservation"),
+    "dopt": ("dhcp_options", "dhcp-options"), "pl": ("prefix_lists", "prefix-list"),
+    "scr": ("cidr_reservations", "subnet-cidr-reservation"),
 }
 """Id prefix → where the objects are, and what DescribeTags calls them."""
 

@@ -119,3 +119,4 @@ def test_a_jump_to_a_chain_that_is_not_there_is_refused(kernel: Kernel, here: st
 def test_counters_and_flows(kernel: Kernel, here: str) -> None:
     assert kernel.counters(here) == {}
     assert kernel.forget_flows(here, ["10.0.0.1"]) == 0
+    assert kernel.forget_flows_where(here, lambda flow: True) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from builders_cloud import ALL_IN, ALL_OUT, a_cloud, changed, tcp, with_group, with_node
+from builders_cloud import ALL_IN, ALL_OUT, a_cloud, changed, tcp, with_group, with_node, with_prefix_list
 from fabric_world import World
 
 from labnet.fabric import tables
@@ -154,3 +154,22 @@ def test_remembered_legs_are_no_drift(world: World) -> None:
     assert "ct id" in world.kernel.run(world.vpc, ["nft", "list", "set", "ip", "vpc", "legs"]).stdout
     assert world.book.drift(world.vpc) == ()
     assert not [item for item in world.book.foreign(world.vpc) if isinstance(item, NftElement)]
+
+
+def test_a_prefix_list_means_its_blocks_and_follows_them(world: World) -> None:
+    rule = SecurityGroupRule("tcp", 80, 80, prefix_list_id="pl-1")
+    cloud = with_group(a_cloud(world.lab), "sg-web", ingress=(rule,))
+    cloud = with_node(with_node(cloud, "one", "10.10.0.10"), "two", "10.10.0.11")
+    world.go(with_prefix_list(with_node(cloud, "web", "10.10.0.20", groups=("sg-web",)), "pl-1", "10.10.0.10/32", "10.10.0.0/30"))
+    world.listen(world.node("web"), 80)
+    assert world.connect(world.node("one"), "10.10.0.20", 80)
+    assert world.connect(world.node("two"), "10.10.0.20", 80, silence=True) is None
+    world.go(with_prefix_list(world.cloud, "pl-1", "10.10.0.11/32"))
+    assert world.connect(world.node("two"), "10.10.0.20", 80)
+    assert world.connect(world.node("one"), "10.10.0.20", 80, silence=True) is None
+    mute = with_group(world.cloud, "sg-mute", egress=(SecurityGroupRule("-1", prefix_list_id="pl-2"),))
+    world.go(with_prefix_list(changed(mute, "eni-two-0", security_groups=("sg-mute",)), "pl-2", "10.10.0.30/32"))
+    assert world.connect(world.node("two"), "10.10.0.20", 80, silence=True) is None
+    world.go(with_prefix_list(world.cloud, "pl-2", "10.10.0.16/28"))
+    assert world.connect(world.node("two"), "10.10.0.20", 80), "as a destination too"
+    assert world.book.drift(world.vpc) == ()

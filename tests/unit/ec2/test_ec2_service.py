@@ -144,6 +144,12 @@ def vpc_objects(service: Ec2Service, subnet: str) -> None:
     service.call("up", "CreateVpcPeeringConnection", {"VpcId": vpc, "PeerVpcId": peer})
     params = {"SubnetId": subnet, "Cidr": "10.10.0.128/28", "ReservationType": "explicit"}
     service.call("up", "CreateSubnetCidrReservation", params)
+    lists = {"PrefixListName": "corp", "MaxEntries": 5, "AddressFamily": "IPv4", "Entries": [{"Cidr": "10.1.0.0/16", "Description": "x"}]}
+    made = service.call("up", "CreateManagedPrefixList", lists)["PrefixList"]["PrefixListId"]
+    service.call("up", "ModifyManagedPrefixList", {"PrefixListId": made, "CurrentVersion": 1, "AddEntries": [{"Cidr": "10.2.0.0/16"}]})
+    group = next(iter(service.state.security_groups))
+    rule = {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": made}]}
+    service.call("up", "AuthorizeSecurityGroupIngress", {"GroupId": group, "IpPermissions": [rule]})
 
 
 def test_every_shelf_is_restored() -> None:
