@@ -26,7 +26,7 @@ def group_that_allows(cloud: CloudState, eni: Eni, egress: bool, flow: Flow, pee
     """The first of an ENI's groups with a rule for the flow, "" when there is none. `peer_groups`: the groups of the other ENI."""
     other = flow.dst if egress else flow.src
     for group_id in eni.security_groups:
-        if any(_covers(rule, other, peer_groups) and _serves(rule, flow) for rule in rules_of(cloud, group_id, egress)):
+        if any(_covers(cloud, rule, other, peer_groups) and _serves(rule, flow) for rule in rules_of(cloud, group_id, egress)):
             return group_id
     return ""
 
@@ -37,9 +37,12 @@ def rules_of(cloud: CloudState, group_id: str, egress: bool) -> tuple[SecurityGr
     return () if group is None else group.egress if egress else group.ingress
 
 
-def _covers(rule: SecurityGroupRule, address: str, groups: Sequence[str]) -> bool:
+def _covers(cloud: CloudState, rule: SecurityGroupRule, address: str, groups: Sequence[str]) -> bool:
     if rule.group_id is not None:
         return rule.group_id in groups
+    if rule.prefix_list_id is not None:
+        listed = cloud.prefix_lists.get(rule.prefix_list_id)
+        return listed is not None and any(contains(entry.cidr, address) for entry in listed.entries)
     return rule.cidr is not None and ":" not in rule.cidr and contains(rule.cidr, address)
 
 

@@ -62,7 +62,7 @@ def test_a_way_and_its_components_in_order(two: CloudState) -> None:
         ("node", "a"), ("eni", "eni-a-0"), ("security-group", "sg-open-vpc-1"), ("network-acl", "acl-1"), ("route-table", "rtb-vpc-1"),
         ("network-acl", "acl-1"), ("security-group", "sg-open-vpc-1"), ("eni", "eni-b-0"), ("node", "b"),
     ]
-    assert [one.id for one in found.components if one.way == "back"][0] == "b"
+    assert next(one.id for one in found.components if one.way == "back") == "b"
     document = found.document()
     assert (document["kind"], document["reachable"], document["explanation"], document["port"]) == ("Explanation", True, None, 80)
     assert document["components"][4] == {
@@ -95,6 +95,14 @@ def test_a_group_that_is_named_means_the_sending_eni(two: CloudState) -> None:
     cloud = changed(with_group(cloud, "sg-2"), "eni-b-0", security_groups=("sg-1",))
     assert not judged(cloud, "a", "b").reachable
     assert judged(changed(cloud, "eni-a-0", security_groups=("sg-2",)), "a", "b").reachable
+
+
+def test_a_prefix_list_means_its_blocks(two: CloudState) -> None:
+    cloud = with_group(two, "sg-1", ingress=(SecurityGroupRule("tcp", 80, 80, prefix_list_id="pl-1"),))
+    cloud = changed(cloud, "eni-b-0", security_groups=("sg-1",))
+    assert judged(with_prefix_list(cloud, "pl-1", "10.30.0.0/16", "10.10.0.0/24"), "a", "b").reachable
+    found = judged(with_prefix_list(cloud, "pl-1", "10.30.0.0/16"), "a", "b")
+    assert stop(found) == ("there", "security-group", codes.ENI_SG_RULES_MISMATCH)
 
 
 def test_source_and_destination_check(two: CloudState) -> None:
