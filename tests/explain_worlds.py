@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from builders_cloud import ALL_OUT, entry, with_acl, with_eni, with_group, with_node, with_subnet, with_table, with_vpc
+from builders_cloud import ALL_OUT, entry, with_acl, with_eni, with_group, with_node, with_prefix_list, with_subnet, with_table, with_vpc
 from fabric_world import World, _checksum, settle
 
 from labnet.ec2 import limits
@@ -86,6 +86,7 @@ def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
     """The same machines with other groups, checks, public addresses, routes and ACLs."""
     for key in ("sg-1", "sg-2", "sg-3"):
         cloud = with_group(cloud, key, "vpc-1", _rules(dice, 3), _rules(dice, 3) if dice.random() < 0.4 else (ALL_OUT,))
+    cloud = with_prefix_list(cloud, "pl-1", *dice.choice(((), ("10.10.0.0/24",), ("10.10.1.0/24", "10.20.0.0/16"))))
     enis: dict[str, Eni] = {}
     for number, eni in enumerate(cloud.enis.values()):
         enis[eni.id] = eni if eni.interface_type == "nat_gateway" else _shuffled_eni(eni, number, dice)
@@ -127,6 +128,8 @@ def _rules(dice: random.Random, most: int) -> tuple[SecurityGroupRule, ...]:
 def _rule(dice: random.Random) -> SecurityGroupRule:
     protocol = dice.choice(("-1", "tcp", "tcp", "udp", "icmp", "icmp"))
     low, high = dice.choice(RULE_PORTS.get(protocol, ((None, None),)))
+    if dice.random() < 0.15:
+        return SecurityGroupRule(protocol, low, high, prefix_list_id="pl-1")
     group = dice.choice(("sg-1", "sg-2", "sg-3")) if dice.random() < 0.4 else None
     cidr = None if group else dice.choice((EVERYWHERE, "10.10.0.0/16", "10.10.0.0/24", "10.10.1.0/24", "8.8.8.8/32", "198.18.0.0/16"))
     return SecurityGroupRule(protocol, low, high, cidr, group)
