@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders_cloud import ALL_IN, a_cloud, changed, entry, tcp, with_acl, with_group, with_node, with_subnet, with_table, with_vpc
+from builders_cloud import (
+    ALL_IN,
+    a_cloud,
+    changed,
+    entry,
+    tcp,
+    with_acl,
+    with_group,
+    with_node,
+    with_prefix_list,
+    with_subnet,
+    with_table,
+    with_vpc,
+)
 
 from labnet.ec2 import limits
 from labnet.ec2.cloud import execute
