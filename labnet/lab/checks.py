@@ -1,7 +1,7 @@
 """A scenario's promises: placeholders filled in, what was seen judged, the report (pure; who looks is `lab.verbs`).
 
-Placeholders in texts of a check: ``${TARGET}`` is the address of a node or pod, ``${TARGET.FIELD}`` a field of its entry in
-the status document (``${node1.publicIp}``, ``${pod2.hostLink}``); ``$${`` stands for a plain ``${``.
+Placeholders in texts of a check: ``${TARGET}`` is the address of a node, pod or NAT gateway, ``${TARGET.FIELD}`` a field of its
+entry in the status document (``${node1.publicIp}``, ``${pod2.hostLink}``); ``$${`` stands for a plain ``${``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Status = Mapping[str, Any]
 PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")
 NODE_FIELDS = ("name", "instanceId", "instanceType", "netns", "ip", "publicIp", "maxPods")
 POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "table", "hostLink", "netns")
+NAT_FIELDS = ("name", "id", "subnet", "ip", "publicIp", "netns")
 DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
 MAX_TOLD = 5
 """So many events of a kind are shown where none says what it should."""
@@ -52,7 +53,7 @@ def placeholders(text: str) -> Iterator[tuple[str, str]]:
 def texts_of(check: Check) -> list[str]:
     """Every text of a check in which placeholders may stand."""
     if isinstance(check, PacketCheck):
-        return [check.source] if check.source else []
+        return [text for text in (check.source, check.through_source) if text]
     if isinstance(check, EventCheck):
         return [check.contains] if check.contains else []
     if isinstance(check, KernelCheck):
@@ -63,7 +64,8 @@ def texts_of(check: Check) -> list[str]:
 def resolve(check: Check, status: Status) -> Check:
     """The check with every placeholder filled in from a status document. Errors: NotFoundError for what is not there (yet)."""
     if isinstance(check, PacketCheck):
-        return replace(check, source=None if check.source is None else fill(check.source, status))
+        filled = (None if text is None else fill(text, status) for text in (check.source, check.through_source))
+        return replace(check, source=next(filled), through_source=next(filled))
     if isinstance(check, EventCheck):
         return replace(check, contains=None if check.contains is None else fill(check.contains, status))
     if isinstance(check, KernelCheck):
@@ -89,7 +91,7 @@ def fill(text: str, status: Status) -> str:
 def _field(target: str, name: str, status: Status) -> str:
     entry = find_entry(target, status)
     if entry is None:
-        raise NotFoundError(f"the lab has no node or pod {target!r}", "'labnet status' lists them")
+        raise NotFoundError(f"the lab has no node, pod or NAT gateway {target!r}", "'labnet status' lists them")
     value = entry.get(name)
     if value in (None, ""):
         raise NotFoundError(f"{target} has no {name} now", "'labnet status -o json' shows what it has")
@@ -97,12 +99,13 @@ def _field(target: str, name: str, status: Status) -> str:
 
 
 def find_entry(target: str, status: Status) -> Mapping[str, Any] | None:
-    """A node's or pod's entry: by name, ``namespace/pod``, ``pod/NAME`` or ``node/NAME``."""
+    """A node's, pod's or NAT gateway's entry: by name, ``namespace/pod``, ``pod/NAME`` or ``node/NAME``."""
     kind, slash, rest = target.partition("/")
     pods: Sequence[Mapping[str, Any]] = status.get("pods", ())
     nodes: Sequence[Mapping[str, Any]] = status.get("nodes", ())
     if not slash:
         named = [node for node in nodes if node["name"] == target] + [pod for pod in pods if pod["name"] == target]
+        named += [nat for nat in status.get("natGateways", ()) if nat["name"] == target]
     elif kind == "node":
         named = [node for node in nodes if node["name"] == rest]
     else:
@@ -131,7 +134,7 @@ def title(check: Check) -> str:
 def _end(check: PacketCheck) -> str:
     """The answer's fate and what takes it, as a check says them."""
     at = f" at {check.drop_at}" if check.drop_at else ""
-    return f", its answer {check.answer}{at}" if check.answer else at
+    return (f", its answer {check.answer}{at}" if check.answer else at) + _by(check)
 
 
 def judge_packet(check: PacketCheck, path: Path, lab: str, asked: Check | None = None) -> CheckResult:
@@ -150,6 +153,10 @@ def judge_packet(check: PacketCheck, path: Path, lab: str, asked: Check | None =
             ok = ok and path.answer_drop is not None and path.answer_drop.check == check.drop_at
     elif check.drop_at is not None:
         ok = ok and not path.delivered and path.drop is not None and check.drop_at in (path.drop.check, _place(path, lab))
+    if check.through is not None:
+        came = [hop.frame.src for hop in path.hops if hop.direction == "in" and hop.frame and hop.owner == check.through]
+        ok = ok and bool(came) and check.through_source in (None, *came)
+        seen += f" through {check.through}" + (f" as {came[0]}" if check.through_source else "") if came else f" past {check.through}"
     expected = check.expect + (f" from {check.source}" if check.source else "") + _end(check)
     drop = path.drop or path.answer_drop
     detail = drop.text if drop is not None else ""
@@ -160,6 +167,11 @@ def _answer_seen(path: Path) -> str:
     if path.answer == "lost":
         return f", its answer dropped at {path.answer_drop.check}" if path.answer_drop else ", its answer lost"
     return ", its answer delivered" if path.answer else ", no answer seen"
+
+
+def _by(check: PacketCheck) -> str:
+    source = f" as {check.through_source}" if check.through_source else ""
+    return f" through {check.through}{source}" if check.through else ""
 
 
 def _place(path: Path, lab: str) -> str:

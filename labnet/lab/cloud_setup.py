@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from labnet.lab import routes_setup
 from labnet.lab.cloud_acls import make_acls
+from labnet.lab.routes_setup import tagged as _tagged
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
 
@@ -17,11 +19,16 @@ IMAGE_ID = "ami-0123456789abcdef0"  # any well-formed id does: a node's image is
 class CloudIds:
     """What the scenario's names became: ids by name, instance ids by node."""
 
+    vpcs: dict[str, str] = field(default_factory=dict)
     subnets: dict[str, str] = field(default_factory=dict)
     groups: dict[tuple[str, str], str] = field(default_factory=dict)
     vpc_of_subnet: dict[str, str] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+    """Names that routes may lead to: NAT gateways and peerings."""
+    node_routes: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Node → (route table id, destination) of the routes that lead to it."""
 
 
 async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
@@ -29,6 +36,11 @@ async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
     ids = CloudIds()
     for vpc in scenario.vpcs:
         await _make_vpc(api, vpc, ids)
+    vpc_ids = {vpc.name: ids.vpcs[vpc.name] for vpc in scenario.vpcs}
+    await routes_setup.make_gateways(api, scenario, vpc_ids, ids.subnets, ids.targets)
+    nodes = {node.name for node in scenario.nodes}
+    for vpc in scenario.vpcs:
+        await routes_setup.make_tables(api, vpc, vpc_ids[vpc.name], ids.subnets, ids.targets, nodes, ids.node_routes)
     return ids
 
 
@@ -53,12 +65,15 @@ async def run_node(api: Ec2Api, node: NodeSpec, ids: CloudIds) -> str:
     answer = await api.call("RunInstances", params)
     instance_id = str(answer["Instances"][0]["InstanceId"])
     ids.instances[node.name] = instance_id
+    if not node.source_dest_check:
+        await api.call("ModifyInstanceAttribute", {"InstanceId": instance_id, "SourceDestCheck": {"Value": False}})
+    await routes_setup.lead_to_node(api, instance_id, ids.node_routes.get(node.name, ()), again=launch > 1)
     return instance_id
 
 
 async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
     answer = await api.call("CreateVpc", {"CidrBlock": vpc.cidrs[0], "TagSpecifications": [_tagged("vpc", vpc.name)]})
-    vpc_id = str(answer["Vpc"]["VpcId"])
+    vpc_id = ids.vpcs[vpc.name] = str(answer["Vpc"]["VpcId"])
     for cidr in vpc.cidrs[1:]:
         await api.call("AssociateVpcCidrBlock", {"VpcId": vpc_id, "CidrBlock": cidr})
     if vpc.dns_hostnames:  # off in a new VPC; support is on, and must be for this
@@ -71,7 +86,8 @@ async def _make_vpc(api: Ec2Api, vpc: VpcSpec, ids: CloudIds) -> None:
         gateway = made["InternetGateway"]["InternetGatewayId"]
         await api.call("AttachInternetGateway", {"InternetGatewayId": gateway, "VpcId": vpc_id})
     await _make_subnets(api, vpc_id, vpc, ids)
-    if gateway:
+    ids.targets[f"{vpc.name}/{routes_setup.INTERNET_GATEWAY}"] = gateway
+    if gateway and not vpc.route_tables:
         await _route_out(api, vpc_id, vpc, ids, gateway)
     await _make_groups(api, vpc_id, vpc, ids)
     await make_acls(api, vpc_id, vpc, ids.subnets)
@@ -152,7 +168,3 @@ def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) ->
         if item not in out:  # EC2 refuses a permission that is named twice
             out.append(item)
     return out
-
-
-def _tagged(resource: str, name: str) -> dict[str, Any]:
-    return {"ResourceType": resource, "Tags": [{"Key": "Name", "Value": name}]}

@@ -18,13 +18,16 @@ from labnet.model.scenario import (
     Ec2Check,
     EventCheck,
     KernelCheck,
+    NatGatewaySpec,
     NetworkAclEntrySpec,
     NetworkAclSpec,
     NetworkInterfaceSpec,
     NodeSpec,
     PacketCheck,
+    PeeringSpec,
     PodCheck,
     PodSpec,
+    RouteTableSpec,
     Scenario,
     SecurityGroupSpec,
     SubnetSpec,
@@ -119,8 +122,13 @@ def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
     return VpcSpec(
-        vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups, _acls(vpc),
-        vpc.dns.support, vpc.dns.hostnames,
+        vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
+        route_tables=tuple(
+            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables
+        ),
+        nat_gateways=tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
+        peerings=tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
+        network_acls=_acls(vpc), dns_support=vpc.dns.support, dns_hostnames=vpc.dns.hostnames,
     )
 
 
@@ -136,7 +144,7 @@ def _subnet(subnet: vpcwords.Subnet) -> SubnetSpec:
     interfaces = tuple(NetworkInterfaceSpec(tuple(one.private_ip_addresses), one.description) for one in subnet.network_interfaces)
     return SubnetSpec(
         subnet.name, subnet.cidr, subnet.availability_zone, subnet.map_public_ip_on_launch, reservations, interfaces,
-        network_acl=subnet.network_acl,
+        route_table=subnet.route_table or "", network_acl=subnet.network_acl,
     )
 
 
@@ -166,7 +174,8 @@ def _nodes(node: schema.Node) -> Iterator[NodeSpec]:
         yield NodeSpec(
             name=name, instance_type=node.instance_type, subnet=node.subnet, security_groups=tuple(node.security_groups),
             labels=dict(node.labels), iptables=node.iptables or "auto", sysctls=_sysctls(node.sysctls), public_ip=node.public_ip,
-            annotations=dict(node.annotations), taints=tuple(TaintSpec(one.key, one.value, one.effect) for one in node.taints),
+            source_dest_check=node.source_dest_check, annotations=dict(node.annotations),
+            taints=tuple(TaintSpec(one.key, one.value, one.effect) for one in node.taints),
         )
 
 
@@ -198,5 +207,6 @@ def _check(check: schema.Check) -> Check:
         return EventCheck(check.event.object, check.event.reason, check.event.contains)
     return PacketCheck(
         source_target=check.source_target or "", target=check.to or "", protocol=check.protocol, port=check.port,
-        expect=check.expect, source=check.source, drop_at=check.drop_at, answer=check.answer,
+        expect=check.expect, source=check.source, drop_at=check.drop_at, through=check.through.place if check.through else None,
+        through_source=check.through.source if check.through else None, answer=check.answer,
     )

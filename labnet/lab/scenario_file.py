@@ -19,6 +19,7 @@ from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
 from labnet.lab.scenario_rules_objects import check_objects
 from labnet.lab.scenario_rules_room import check_room
+from labnet.lab.scenario_rules_routes import check_routes
 from labnet.lab.scenario_rules_vpc import check_vpcs
 from labnet.lab.scenario_schema import Document, Ec2
 from labnet.lab.scenario_set import apply_overrides
@@ -59,6 +60,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     known = _instance_types() if types is None else types
     rules: tuple[Callable[[], None], ...] = (
         lambda: check_vpcs(document, findings),
+        lambda: check_routes(document, findings),
         lambda: check_cluster(document, known, findings),
         lambda: _check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good

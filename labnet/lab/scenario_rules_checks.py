@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from labnet.lab import checks
 from labnet.lab import scenario_schema as schema
-from labnet.lab.scenario_build import node_names, words_of
+from labnet.lab.scenario_build import node_names, vpcs_of, words_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.model.values import frozen
 
@@ -21,6 +21,7 @@ class _Known:
     nodes: Collection[str]
     pods: Collection[str]
     pod_names: Collection[str]
+    nats: Collection[str] = ()
 
     def find(self, word: str) -> tuple[str, ...]:
         """What a word means: ``node`` and ``pod``, each as often as it fits."""
@@ -44,6 +45,7 @@ def check_checks(document: schema.Document, findings: Findings) -> None:
         nodes={name for node in document.nodes for name in node_names(node)},
         pods={f"{pod.namespace}/{pod.name}" for pod in document.pods},
         pod_names={pod.name for pod in document.pods},
+        nats={nat.name for _path, vpc in vpcs_of(document) for nat in vpc.nat_gateways},
     )
     for n, check in enumerate(document.checks):
         path: Path = ("checks", n)
@@ -76,6 +78,8 @@ def _packet(check: schema.Check, path: Path, known: _Known, findings: Findings) 
     if check.port is not None and not 0 < check.port <= MAX_PORT:
         findings.add((*path, "port"), f"{check.port} is no port", f"1 to {MAX_PORT}")
     _fate(check, path, known, findings)
+    if check.through is not None:
+        _through(check.through, (*path, "through"), known, findings)
     if check.source is not None:
         _placeholders(check.source, (*path, "source"), known, findings)
         if "${" not in check.source and not _is_address(check.source):
@@ -98,6 +102,14 @@ def _fate(check: schema.Check, path: Path, known: _Known, findings: Findings) ->
         if check.drop_at not in places and not check.drop_at.startswith("vpc."):
             otherwise = f"a node, a pod, {', '.join(checks.PLACES)}, or one of {', '.join(checks.DROP_CHECKS)}"
             findings.add((*path, "dropAt"), f"{check.drop_at!r} is no place and no check", nearest(check.drop_at, places, otherwise))
+
+
+def _through(through: schema.Through, path: Path, known: _Known, findings: Findings) -> None:
+    places = ["vpc", "igw", *known.nats, *known.words]
+    if through.place not in places and not through.place.startswith("vpc."):
+        findings.add((*path, "place"), f"{through.place!r} is no place", nearest(through.place, places, f"one of {', '.join(places)}"))
+    if through.source is not None:
+        _placeholders(through.source, (*path, "source"), known, findings)
 
 
 def _target(word: str, path: Path, known: _Known, findings: Findings, elsewhere: bool) -> None:
@@ -160,11 +172,11 @@ def _event(check: schema.EventCheck, path: Path, known: _Known, findings: Findin
 
 def _placeholders(text: str, path: Path, known: _Known, findings: Findings) -> None:
     for target, name in checks.placeholders(text):
-        found = known.find(target)
+        found = known.find(target) or (("NAT gateway",) if target in known.nats else ())
         if not found:
             findings.add(path, f"placeholder ${{{target}}}: there is no node or pod {target!r}", nearest(target, known.words))
             continue
-        fields = checks.NODE_FIELDS if found[0] == "node" else checks.POD_FIELDS
+        fields = {"node": checks.NODE_FIELDS, "pod": checks.POD_FIELDS}.get(found[0], checks.NAT_FIELDS)
         if name not in fields:
             findings.add(path, f"placeholder ${{{target}.{name}}}: a {found[0]} has no {name!r}", nearest(name, fields))
 

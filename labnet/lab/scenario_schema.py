@@ -18,10 +18,6 @@ API_VERSION = "labnet/v1"
 KIND = "Lab"
 
 LATER: dict[str, str] = {
-    "vpcs[].natGateways": "NAT gateways",
-    "vpcs[].routeTables": "route tables of one's own (subnets that map public addresses get the default route)",
-    "vpcs[].peerings": "VPC peering",
-    "vpcs[].subnets[].routeTable": "route tables of one's own",
     "cni.conflist": "conflists of one's own",
 }
 """Keys of the format that this version does not act on, by where they stand, with what they will do."""
@@ -74,6 +70,7 @@ class Node(Mapping, frozen=True):
     iptables: Annotated[Literal["nft", "legacy"] | None, Meta(description="Which back end; absent = what the machine has")] = None
     sysctls: Annotated[dict[str, Text], Meta(description="net.* sysctls on top of its own")] = field(default_factory=dict)
     public_ip: Annotated[bool | None, Meta(description="Overrides the subnet's mapPublicIpOnLaunch")] = None
+    source_dest_check: Annotated[bool, Meta(description="false for a node that forwards what others send, as a NAT instance")] = True
 
 
 class Cni(Mapping, frozen=True):
@@ -172,6 +169,13 @@ class KernelCheck(Mapping, frozen=True):
     equals: Annotated[str | None, Meta(description="All lines that must be printed, in order")] = None
 
 
+class Through(Mapping, frozen=True):
+    """Where a packet must come by on its way."""
+
+    place: Annotated[str, Meta(description="A node, a pod, a NAT gateway, vpc or igw", examples=["nat-a"])]
+    source: Annotated[str | None, Meta(description="Its source address as it comes in there; placeholders are taken")] = None
+
+
 class Check(Mapping, frozen=True):
     """One promise of the scenario: a packet (`from`, `to`), an `ec2` count, a `kernel` listing, a `pod`'s phase or an `event`.
 
@@ -192,6 +196,7 @@ class Check(Mapping, frozen=True):
     drop_at: Annotated[str | None, Meta(
         description="Where a drop must happen (node1, pod1, vpc, igw, nat, internet), or the check that must drop it (source-dest-check)",
     )] = None
+    through: Annotated[Through | None, Meta(description="Where the packet must come by")] = None
     ec2: Ec2Check | None = None
     kernel: KernelCheck | None = None
     pod: PodCheck | None = None

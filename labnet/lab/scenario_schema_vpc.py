@@ -31,9 +31,41 @@ class Subnet(Mapping, frozen=True):
     cidr: Annotated[str, Meta(description="Its block; AWS keeps the first four addresses and the last", examples=["10.10.0.0/19"])]
     availability_zone: Annotated[str, Meta(description="Its zone", examples=["us-west-2a"])] = "us-west-2a"
     map_public_ip_on_launch: Annotated[bool, Meta(description="Do nodes here get a public address?")] = False
+    route_table: Annotated[str | None, Meta(description="Name of one of `routeTables`; absent = the main one")] = None
     cidr_reservations: Annotated[list[CidrReservation], Meta(description="Subnet CIDR reservations")] = field(default_factory=list)
     network_interfaces: Annotated[list[NetworkInterface], Meta(description="ENIs of others, made first")] = field(default_factory=list)
     network_acl: Annotated[str, Meta(description="Name of a network ACL of the VPC; `default` lets everything pass")] = "default"
+
+
+class Route(Mapping, frozen=True):
+    """A route of a table, beside the local ones that every table has."""
+
+    destination: Annotated[str, Meta(description="The block that it leads to; the longest prefix wins", examples=["0.0.0.0/0"])]
+    target: Annotated[str, Meta(
+        description="internetGateway, or the name of a NAT gateway, a peering or a node (its first ENI)", examples=["internetGateway"],
+    )]
+
+
+class RouteTable(Mapping, frozen=True):
+    """A route table: it decides where packets of the subnets that use it go."""
+
+    name: Annotated[str, Meta(description="Unique in its VPC", examples=["private"])]
+    main: Annotated[bool, Meta(description="Is it the main one, for subnets that name none?")] = False
+    routes: list[Route] = field(default_factory=list)
+
+
+class NatGateway(Mapping, frozen=True):
+    """A NAT gateway with an Elastic IP of its own; routes name it as their target."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario", examples=["nat-a"])]
+    subnet: Annotated[str, Meta(description="A subnet of this VPC whose route table leads to the internet gateway", examples=["public-a"])]
+
+
+class Peering(Mapping, frozen=True):
+    """A peering connection with another VPC of the scenario; both need a route to it."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario; route tables of both VPCs name it", examples=["to-blue"])]
+    peer: Annotated[str, Meta(description="Name of the other VPC", examples=["blue"])] = field(name="with")
 
 
 class SecurityGroupRule(Mapping, frozen=True):
@@ -89,5 +121,10 @@ class Vpc(Mapping, frozen=True):
     subnets: list[Subnet] = field(default_factory=list)
     internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
     security_groups: list[SecurityGroup] = field(default_factory=list)
+    route_tables: Annotated[list[RouteTable], Meta(
+        description="None = subnets that map public addresses get the default route to the internet gateway",
+    )] = field(default_factory=list)
+    nat_gateways: list[NatGateway] = field(default_factory=list)
+    peerings: Annotated[list[Peering], Meta(description="Named in one of the two VPCs")] = field(default_factory=list)
     network_acls: Annotated[list[NetworkAcl], Meta(description="Network ACLs; subnets name them")] = field(default_factory=list)
     dns: Annotated[Dns, Meta(description="DNS inside the VPC")] = field(default_factory=Dns)

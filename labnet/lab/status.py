@@ -9,6 +9,7 @@ from typing import Any
 from labnet.model import names
 from labnet.model.addressing import contains
 from labnet.model.cloud import Attachment, CloudState, Eni, Instance
+from labnet.model.cloud_vpc import NatGateway
 from labnet.model.cluster import Document, PodView
 from labnet.model.netstate import TABLE_MAIN
 from labnet.model.values import frozen
@@ -42,12 +43,21 @@ class Facts:
 
 
 def status(facts: Facts) -> dict[str, Any]:
-    """The document of the project's interfaces: `ip` without mask, nodes and pods in order of making."""
+    """The document of the project's interfaces: `ip` without mask, nodes, pods and NAT gateways in order of making."""
     carriers = _carriers(facts.cloud)
     return {
         "apiVersion": "labnet/v1", "kind": "Status", "lab": facts.lab, "scenario": facts.scenario, "state": facts.state,
         "time": facts.time_s, "changedEnv": dict(facts.changed_env), "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
         "pods": [_pod(facts, pod, carriers) for pod in facts.pods],
+        "natGateways": [_nat(facts.cloud, nat) for nat in facts.cloud.nat_gateways.values() if nat.state == "available"],
+    }
+
+
+def _nat(cloud: CloudState, nat: NatGateway) -> dict[str, Any]:
+    subnet = cloud.subnets[nat.subnet_id]
+    return {
+        "name": nat.tags.get("Name", nat.id), "id": nat.id, "subnet": subnet.tags.get("Name", subnet.id), "ip": nat.private_address,
+        "publicIp": nat.public_ip, "netns": names.nat_netns(cloud.lab, nat.id),
     }
 
 

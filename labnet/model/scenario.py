@@ -50,7 +50,33 @@ class SubnetSpec:
     map_public_ip_on_launch: bool = False
     cidr_reservations: tuple[CidrReservationSpec, ...] = ()
     network_interfaces: tuple[NetworkInterfaceSpec, ...] = ()
+    route_table: str = ""
     network_acl: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTableSpec:
+    """A route table: (destination, target) pairs; `main` for subnets that name none."""
+
+    name: str
+    main: bool = False
+    routes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NatGatewaySpec:
+    """A NAT gateway with an Elastic IP."""
+
+    name: str
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeeringSpec:
+    """A peering connection with the VPC named `peer`."""
+
+    name: str
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +118,9 @@ class VpcSpec:
     subnets: tuple[SubnetSpec, ...] = ()
     internet_gateway: bool = False
     security_groups: tuple[SecurityGroupSpec, ...] = ()
+    route_tables: tuple[RouteTableSpec, ...] = ()
+    nat_gateways: tuple[NatGatewaySpec, ...] = ()
+    peerings: tuple[PeeringSpec, ...] = ()
     network_acls: tuple[NetworkAclSpec, ...] = ()
     dns_support: bool = True
     dns_hostnames: bool = False
@@ -109,6 +138,7 @@ class NodeSpec:
     iptables: Literal["nft", "legacy", "auto"] = "auto"
     sysctls: Mapping[str, str] = field(default_factory=dict)
     public_ip: bool | None = None
+    source_dest_check: bool = True
     annotations: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[TaintSpec, ...] = ()
 
@@ -146,6 +176,8 @@ class PacketCheck:
     expect: Literal["delivered", "dropped"] = "delivered"
     source: str | None = None
     drop_at: str | None = None
+    through: str | None = None
+    through_source: str | None = None
     answer: Literal["delivered", "dropped"] | None = None
 
 

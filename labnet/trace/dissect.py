@@ -146,6 +146,8 @@ def _quotes(payload: bytes, probe: Probe) -> bool:
         return False
     if probe.protocol == "tcp":
         return quoted.seq == probe.ident & 0xFFFFFFFF
+    if probe.protocol == "udp" and quoted.src_port == probe.dst_port != quoted.dst_port:
+        return False  # it quotes an answer: the probe's own sender has closed its port
     return quoted.payload.startswith(tag(probe.ident))
 
 

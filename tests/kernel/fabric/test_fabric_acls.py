@@ -6,15 +6,19 @@ import random
 import socket
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
-from builders_cloud import a_cloud, changed, entry, with_acl, with_eni, with_group, with_node
+from builders_cloud import a_cloud, changed, entry, with_acl, with_eni, with_group, with_node, with_subnet, with_table, with_vpc
 from fabric_world import World
 
+from labnet.ec2 import limits
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
 from labnet.fabric import tables
 from labnet.fabric.acls import drop_comment
 from labnet.model.cloud import CloudState
-from labnet.model.cloud_vpc import AclEntry
+from labnet.model.cloud_vpc import AclEntry, Peering, PeeringSide
 from labnet.model.names import eni_port
 from labnet.model.netstate import Addr, NftElement, NftTable, Route, Rule, Slice
 from labnet.model.packet import Path
@@ -27,6 +31,7 @@ pytestmark = pytest.mark.kernel
 
 OPEN = (entry(100), entry(100, out=True))
 PUBLIC = "203.0.113.10"
+PEERING = "pcx-0000000000blue001"
 OUT, IN = True, False
 
 
@@ -161,6 +166,71 @@ def test_a_way_through_a_middlebox_crosses_the_border_at_each_leg(world: World) 
     assert world.ping(world.node("near"), "10.10.32.10", silence=True) is None
     assert seen.recv(2000), "it reached the middlebox"
     assert counted(world, "acl-x", 90, OUT) == 1
+
+
+def api(world: World, name: str, **params: object) -> dict[str, Any]:
+    """An EC2 request whose outcome the fabric follows."""
+    state, answer = execute(world.cloud, name, params, Context(0.0, limits.load()))
+    world.go(state)
+    return answer
+
+
+def test_what_the_api_says_holds_with_its_answer(world: World) -> None:
+    """Made, associated, filled, emptied: each request is felt by the next packet."""
+    world.go(with_acl(two_subnets(world), "acl-open", *OPEN, subnets=("subnet-a", "subnet-b")))
+    acl = api(world, "CreateNetworkAcl", VpcId="vpc-1")["NetworkAcl"]["NetworkAclId"]
+    assert world.ping(world.node("far"), "10.10.0.10")
+    api(world, "ReplaceNetworkAclAssociation", AssociationId="aclassoc-acl-open-subnet-a", NetworkAclId=acl)
+    assert world.ping(world.node("far"), "10.10.0.10", silence=True) is None
+    every = {"NetworkAclId": acl, "Protocol": "-1", "CidrBlock": "0.0.0.0/0"}
+    for egress in (True, False):
+        api(world, "CreateNetworkAclEntry", **every, RuleNumber=7, RuleAction="allow", Egress=egress)
+    assert world.ping(world.node("far"), "10.10.0.10")
+    api(world, "ReplaceNetworkAclEntry", **every, RuleNumber=7, RuleAction="deny", Egress=False)
+    assert world.ping(world.node("far"), "10.10.0.10", silence=True) is None
+    assert counted(world, acl, 7, IN) == 1
+    api(world, "DeleteNetworkAclEntry", NetworkAclId=acl, RuleNumber=7, Egress=False)
+    assert world.ping(world.node("far"), "10.10.0.10", silence=True) is None
+    assert counted(world, acl, "*", IN) == 1
+
+
+def test_behind_a_nat_gateway_each_border_on_the_way_counts(world: World) -> None:
+    """far → NAT gateway in subnet-a → Internet: out of b, into a, out of a; and the same back."""
+    world.go(two_subnets(world))
+    nat = api(world, "CreateNatGateway", SubnetId="subnet-a", AllocationId=api(world, "AllocateAddress")["AllocationId"])["NatGateway"]
+    table = api(world, "CreateRouteTable", VpcId="vpc-1")["RouteTable"]["RouteTableId"]
+    api(world, "AssociateRouteTable", RouteTableId=table, SubnetId="subnet-b")
+    api(world, "CreateRoute", RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat["NatGatewayId"])
+    far = world.node("far")
+    assert world.ping(far, "8.8.8.8")
+    world.go(with_acl(world.cloud, "acl-b", *OPEN, entry(90, "deny", out=True, cidr="8.8.8.8/32"), subnets=("subnet-b",)))
+    assert world.ping(far, "8.8.8.8", silence=True) is None
+    assert counted(world, "acl-b", 90, OUT) == 1
+    assert world.ping(far, "1.1.1.1")
+    no_answers = entry(90, "deny", protocol="1", icmp_type=0, icmp_code=-1, cidr="1.1.1.1/32")
+    world.go(with_acl(world.cloud, "acl-a", *OPEN, no_answers, subnets=("subnet-a",)))
+    assert world.ping(far, "1.1.1.1", silence=True) is None
+    assert counted(world, "acl-a", 90, IN) == 1, "the answer to the gateway's own address comes into its subnet"
+    world.go(with_acl(world.cloud, "acl-a", *OPEN, entry(90, "deny", cidr="10.10.32.0/19"), subnets=("subnet-a",)))
+    assert world.ping(far, "1.1.1.1", silence=True) is None
+    assert counted(world, "acl-a", 90, IN) == 1, "and the question enters it with its private source"
+
+
+def test_over_a_peering_the_acls_of_both_subnets_count(world: World) -> None:
+    cloud = with_subnet(with_vpc(two_subnets(world), "vpc-blue", "10.20.0.0/16", name="blue"), "subnet-blue", "vpc-blue", "10.20.0.0/24")
+    cloud = with_node(cloud, "blue", "10.20.0.10", subnet="subnet-blue")
+    sides = (PeeringSide(vpc, cloud.account_id, cloud.region) for vpc in ("vpc-1", "vpc-blue"))
+    cloud = replace(cloud, peerings={PEERING: Peering(PEERING, *sides, state="active")})
+    cloud = with_table(cloud, "rtb-vpc-1", "vpc-1", {"10.20.0.0/16": PEERING}, main=True)
+    world.go(with_table(cloud, "rtb-vpc-blue", "vpc-blue", {"10.10.0.0/16": PEERING}, main=True))
+    assert world.ping(world.node("near"), "10.20.0.10")
+    world.go(with_acl(world.cloud, "acl-blue", *OPEN, entry(5, "deny", cidr="10.10.0.10/32"), subnets=("subnet-blue",), vpc_id="vpc-blue"))
+    assert world.ping(world.node("near"), "10.20.0.10", silence=True) is None
+    assert world.kernel.counters(f"{world.lab}-vpc.blue")[drop_comment("acl-blue", 5, egress=False)] == 1
+    assert world.ping(world.node("far"), "10.20.0.10")
+    world.go(with_acl(world.cloud, "acl-x", entry(100), subnets=("subnet-b",)))
+    assert world.ping(world.node("far"), "10.20.0.10", silence=True) is None
+    assert counted(world, "acl-x", "*", OUT) == 1
 
 
 # ---- beside security groups -----------------------------------------------------------------------------------------------

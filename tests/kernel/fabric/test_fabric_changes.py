@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from builders_cloud import a_cloud, assigned, changed, terminated, unassigned, with_eni, with_group, with_node
+from builders_cloud import a_cloud, assigned, changed, tcp, terminated, unassigned, with_eni, with_group, with_node
 from fabric_world import World
 
 from labnet.errors import KernelError
@@ -16,9 +16,11 @@ from labnet.fabric import tables
 from labnet.fabric.plan import plan_all
 from labnet.fabric.reconcile import Fabric
 from labnet.kernel.slices import SliceBook
+from labnet.model.cloud import SecurityGroupRule
 from labnet.model.netstate import Addr, KernelObject, Link, NftElement, NftPortChain, Route, Slice
 
 pytestmark = pytest.mark.kernel
+DNS = SecurityGroupRule("udp", 53, 53, "10.10.0.0/16")
 
 
 def planned(world: World) -> set[KernelObject]:
@@ -176,3 +178,31 @@ def test_two_hundred_enis(world: World) -> None:
     world.go(assigned(world.cloud, "eni-n7-1", "10.10.4.4"))
     assert len(told) == 5, "route, neighbour, three elements"
 
+
+
+@pytest.mark.parametrize("how", ["terminated", "moved to another node"])
+def test_a_flow_does_not_outlive_the_eni_that_it_went_to(world: World, how: str) -> None:
+    """B4: neither a deleted ENI's successor nor an ENI on its new node inherits what was tracked for the old one."""
+    cloud = with_group(with_group(a_cloud(world.lab), "sg-closed"), "sg-narrow", ingress=(tcp(1, 65535, "10.10.0.0/16"), DNS))
+    cloud = with_node(with_node(cloud, "client", "10.10.32.10", subnet="subnet-b"), "old", "10.10.0.20", groups=("sg-narrow",))
+    world.go(with_node(cloud, "other", "10.10.0.40"))
+    server = world.socket(world.node("old"), socket.SOCK_DGRAM)
+    client = world.socket(world.node("client"), socket.SOCK_DGRAM)
+    for sock, address, port in ((server, "10.10.0.20", 53), (client, "10.10.32.10", 5000)):
+        sock.bind((address, port))
+        sock.settimeout(2)
+    client.sendto(b"1", ("10.10.0.20", 53))
+    assert server.recvfrom(10)[0] == b"1"
+    server.sendto(b"2", ("10.10.32.10", 5000))
+    assert client.recvfrom(10)[0] == b"2"
+    if how == "terminated":
+        server.close()
+        world.go(terminated(world.cloud, "old"))
+        world.go(with_node(world.cloud, "new", "10.10.0.20", groups=("sg-closed",)))
+    else:
+        eni = world.cloud.enis["eni-old-0"]
+        assert eni.attachment is not None
+        plug = replace(eni.attachment, instance_id="i-other", device_index=1)
+        world.go(changed(world.cloud, "eni-old-0", attachment=plug, security_groups=("sg-closed",)))
+    client.sendto(b"3", ("10.10.0.20", 53))
+    assert world.dropped(tables.DROP_INGRESS) == 1

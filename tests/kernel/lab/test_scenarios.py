@@ -19,6 +19,12 @@ WITHOUT = {
     "eks-exclude-snat": ("cni.env={}", {"pod1 → 192.0.2.10 icmp", "pod2 → 192.0.2.10 icmp", "node1"}),
     "eks-exhausted-subnet": ("vpc.subnets.public-a.cidr=10.10.0.0/24", {"pods of node2", "event", "EC2 of node1", "EC2 of node2"}),
     "eks-fragmented-subnet": ("vpc.subnets.public-a.networkInterfaces=[]", {"pods of node2", "EC2 of node2"}),
+    "eks-external-snat": ("cni.env={}", {"pod1 → 8.8.8.8 icmp", "pod2 → 8.8.8.8 tcp port 80", "pod3 → 1.1.1.1 udp port 7"}),
+    "vpc-public-private": ("vpc.subnets.private-a.routeTable=public", {"db → 8.8.8.8 icmp", "stranded → 8.8.8.8 icmp"}),
+    "vpc-nat-gateway": (
+        "vpc.subnets.private-a.routeTable=public", {"app-a → 8.8.8.8 icmp", "app-a → 8.8.8.8 tcp port 80", "app-a → 192.0.2.10 icmp"},
+    ),
+    "vpc-peering": ("vpcs.right.routeTables=[]", {"r1 → m1 icmp", "r1 → l1 icmp"}),
     "vpc-nacl": ("vpc.subnets.forgetful.networkAcl=web", {"client → forgetful tcp port 80"}),
 }
 """Scenario → what takes its behaviour away, and the beginnings of the checks that fail then."""

@@ -71,8 +71,9 @@ def test_messages_about_standard_input_say_so() -> None:
 
 def test_the_built_in_ones_are_listed() -> None:
     assert [item.name for item in scenario_file.built_ins()] == [
-        "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-fragmented-subnet",
-        "eks-prefix-delegation", "eks-warm-targets", "vpc-nacl",
+        "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-external-snat",
+        "eks-fragmented-subnet",
+        "eks-prefix-delegation", "eks-warm-targets", "vpc-nacl", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
     ]
     assert all(item.description for item in scenario_file.built_ins())
 
@@ -139,7 +140,7 @@ def test_every_key_of_the_format_is_taken_or_comes_later() -> None:
         "": "apiVersion kind metadata vpc vpcs nodes cni pods objects ec2 kubelet time seed pending checks",
         "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings",
         "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl cidrReservations networkInterfaces",
-        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints",
+        "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints sourceDestCheck",
         "cni": "kind dialect env conflist",
         "pods[]": "name namespace node labels annotations hostNetwork containers",
     }
