@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from labnet.model.values import frozen
+
+if TYPE_CHECKING:
+    from labnet.model.scenario import Caution
 
 _STYLES = {
     "Running": "green", "running": "green", "ok": "green", "Pending": "yellow", "starting": "yellow", "stopping": "yellow",
@@ -34,6 +37,12 @@ def color_wanted(stream: TextIO) -> bool:
 def say(text: str) -> None:
     """A line for people, on stderr."""
     click.echo(text, err=True)
+
+
+def warn(cautions: Iterable[Caution]) -> None:
+    """What to be careful about, a line each, on stderr."""
+    for one in cautions:
+        say(f"warning: {one.text}")
 
 
 def data(text: str) -> None:

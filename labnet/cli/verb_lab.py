@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from labnet.cli.render_plan import print_plan
 from labnet.cli.render_status import env_text, status_names, status_tables
 from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_labs, complete_scenarios, duration, pass_session, session_options
 from labnet.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from labnet.model.scenario import Caution
 
 FOREGROUND_PID = 1
 """As the first process of a container `up` stays, or the container would end."""
@@ -49,6 +52,8 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
         status = session.backend.up_again(scenario, sets, session.run_dir, lab, timeout_s, progress)
     if status is None:
         found = session.backend.load(scenario, sets)
+        if found.cautions:
+            say(f"{counted(len(found.cautions), 'warning')}; 'labnet validate {scenario}' says which: {_short(found.cautions)}")
         with ProgressLine() as progress:
             status = session.backend.up(found, session.run_dir, lab, timeout_s, progress)
     say(_summary(status, time.monotonic() - began_s))
@@ -62,6 +67,11 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
             session.backend.hold(status, session.run_dir, progress)
         say(f"lab {status['lab']} is down")
     return 0
+
+
+def _short(cautions: tuple[Caution, ...]) -> str:
+    """Where they stand and their first words, all on one line."""
+    return "; ".join(f"{one.field}: {one.message.partition(',')[0].partition(':')[0]}" for one in cautions)
 
 
 def _summary(status: Mapping[str, Any], took_s: float) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from labnet.cli.output import Table, counted, data, json_text, print_document, say
+from labnet.cli.output import Table, counted, data, json_text, print_document, say, warn
 from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_scenarios, pass_session, session_options
 from labnet.errors import ScenarioError
 
@@ -60,7 +62,10 @@ def _list(session: Session) -> None:
 @session_options(*DOCUMENT)
 @pass_session
 def validate_verb(session: Session, scenario: str, sets: tuple[str, ...]) -> int:
-    """Check SCENARIO, a file, a built-in name or - for standard input, and list everything that is wrong with it."""
+    """Check SCENARIO, a file, a built-in name or - for standard input, and list everything that is wrong with it.
+
+    What works but is against the advice of AWS is a warning: exit code 0.
+    """
     output = session.format(*DOCUMENT)
     try:
         found = session.backend.load(scenario, sets)
@@ -73,12 +78,16 @@ def validate_verb(session: Session, scenario: str, sets: tuple[str, ...]) -> int
         counts = (counted(len(found.nodes), "node"), counted(len(found.pods), "pod"), counted(len(found.checks), "check"))
         say(f"{scenario} is valid: {', '.join(counts)}")
     else:
-        print_document(_verdict(scenario, []), output)
+        print_document(_verdict(scenario, [], [asdict(one) for one in found.cautions]), output)
+    warn(found.cautions)
     return 0
 
 
-def _verdict(scenario: str, problems: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"apiVersion": "labnet/v1", "kind": "Validation", "scenario": scenario, "valid": not problems, "problems": problems}
+def _verdict(scenario: str, problems: list[dict[str, Any]], warnings: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {
+        "apiVersion": "labnet/v1", "kind": "Validation", "scenario": scenario, "valid": not problems, "problems": problems,
+        "warnings": list(warnings),
+    }
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -35,9 +35,8 @@ from labnet.model.cloud import CloudState
 ACTIONS: Mapping[str, Action] = {
     **networks.ACTIONS, **blocks.ACTIONS, **zones.ACTIONS, **route_tables.ACTIONS, **routes.ACTIONS, **elastic_addresses.ACTIONS,
     **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **dhcp_options.ACTIONS,
-    **groups.ACTIONS, **grouprules.ACTIONS,
-    **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS, **instance_types.ACTIONS, **enis.ACTIONS,
-    **prefix_lists.ACTIONS, **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
+    **groups.ACTIONS, **grouprules.ACTIONS, **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS,
+    **instance_types.ACTIONS, **enis.ACTIONS, **prefix_lists.ACTIONS, **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
 }
 
 

@@ -123,9 +123,12 @@ def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     groups = tuple(_group(item) for item in vpc.security_groups)
     return VpcSpec(
         vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
-        tuple(RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables),
-        tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
-        tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings), _acls(vpc), vpc.dns.support, vpc.dns.hostnames,
+        route_tables=tuple(
+            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables
+        ),
+        nat_gateways=tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
+        peerings=tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
+        network_acls=_acls(vpc), dns_support=vpc.dns.support, dns_hostnames=vpc.dns.hostnames,
     )
 
 

@@ -7,11 +7,13 @@ The stages: YAML with lines (`scenario_yaml`), `--set` on top, structure (`scena
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from labnet.lab import scenario_yaml
 from labnet.lab.scenario_build import build
+from labnet.lab.scenario_cautions import cautions
 from labnet.lab.scenario_problems import Findings
 from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
@@ -69,7 +71,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     )
     for rule in rules:
         rule()
-    return build(document, source or file)
+    return replace(build(document, source or file), cautions=cautions(document, known, findings))
 
 
 def built_ins() -> list[BuiltIn]:

@@ -11,6 +11,7 @@ from typing import Any
 from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
+from labnet.lab.explaining import explained
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
@@ -36,7 +37,7 @@ class Verbs:
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
             "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
             **Ec2Verbs(self._world).table(),
-            **SettingsVerbs(self._world).table(), "logs": self.logs,
+            **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain,
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:
@@ -106,21 +107,29 @@ class Verbs:
 
     async def trace(self, args: Args, emit: Emit) -> Answer:
         """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
-        source, target = find_target(self.known(), str(args["from"])), find_target(self.known(), str(args["to"]))
-        port = args.get("port") or target.port
-        protocol = args.get("protocol") or ("tcp" if port else "icmp")
-        if protocol == "icmp":
-            port = None
+        source, target, protocol, port = self._asked(args)
         traced = await self._tracer.trace(source, target, protocol, port, both_ways=bool(args.get("bothWays")))
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
         return {"text": traced.text, "json": traced.document}
+
+    async def explain(self, args: Args, emit: Emit) -> Answer:
+        """Whether one reaches the other, by the desired state alone."""
+        source, target, protocol, port = self._asked(args)
+        return explained(self._world, self.known(), source, target, protocol, port)
 
     async def check(self, args: Args, emit: Emit) -> Answer:
         """Run the checks of the lab's scenario, or of the one given."""
         scenario = codec.from_document(args["scenario"], Scenario) if args.get("scenario") else self._world.scenario
         results = [await self._one_check(item) for item in scenario.checks]
         return checks.report(self._world.lab, scenario.source or scenario.name, results)
+
+    def _asked(self, args: Args) -> tuple[Target, Target, str, int | None]:
+        """Source, target, protocol and port of a question about a packet."""
+        source, target = find_target(self.known(), str(args["from"])), find_target(self.known(), str(args["to"]))
+        port = args.get("port") or target.port
+        protocol = str(args.get("protocol") or ("tcp" if port else "icmp"))
+        return source, target, protocol, None if protocol == "icmp" else port
 
     # ---- inside -----------------------------------------------------------------------------------------------------------
 

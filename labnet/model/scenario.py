@@ -225,6 +225,23 @@ Check = PacketCheck | Ec2Check | KernelCheck | PodCheck | EventCheck
 
 
 @dataclass(frozen=True, slots=True)
+class Caution:
+    """Something to be careful about in a valid scenario: where it stands (line 0 = unknown), what, and the way out."""
+
+    file: str
+    line: int
+    field: str
+    message: str
+    hint: str
+
+    @property
+    def text(self) -> str:
+        """Everything in one line, as compilers print it."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.field}: {self.message} ({self.hint})"
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A whole scenario, valid."""
 
@@ -244,3 +261,5 @@ class Scenario:
     ec2: Ec2Spec = field(default_factory=Ec2Spec)
     source: str = ""
     """Where it was read: a path, a built-in name, or `-`."""
+    cautions: tuple[Caution, ...] = field(default=(), compare=False)
+    """What the advice of AWS and of the deck says against it."""

@@ -32,8 +32,10 @@ Step = tuple[int, bool, Callable[[InFlight], Outcome]]
 class Netfilter:
     """The netfilter rules of one namespace, ready to be asked hook by hook."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, established: bool = False) -> None:
+        """`established`: packets belong to flows that are known, for which the kernel asks no nat chain."""
         self._host = host
+        self._established = established
         self._iptables = Tables.of(host)
         self._nft = tables_of(host)
 
@@ -42,7 +44,7 @@ class Netfilter:
         outcome = Outcome(packet)
         translated_here = False
         for _, is_nat, run in sorted(self._steps(name), key=lambda step: step[0]):
-            if is_nat and translated_here:
+            if is_nat and (translated_here or self._established):
                 continue  # the kernel asks no further nat chain once a mapping is set up
             later = run(outcome.packet)
             translated_here = translated_here or (is_nat and bool(later.nat))

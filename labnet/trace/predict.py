@@ -55,13 +55,13 @@ def predict(world: World, start_netns: str, probe: Probe) -> Path:
 
 def walk(world: World, start_netns: str, probe: Probe) -> Walked:
     """As `predict`, with the routing questions that the kernel can be asked to confirm."""
-    walker = _Walker(world)
+    walker = Walker(world)
     try:
         arrival = walker.leave(start_netns, from_probe(probe))
         while len(walker.hops) < MAX_HOPS:
             arrival = walker.take(*arrival)
         walker.drop("unknown", f"still on its way after {MAX_HOPS} hops: the routes make a loop")
-    except _Ended:
+    except Ended:
         pass
     path = Path(
         source=world.owner(start_netns), target=probe.dst, probe=probe, delivered=walker.delivered,
@@ -74,11 +74,11 @@ Arrival = tuple[str, str, InFlight]
 """A packet that comes in: namespace, link, packet."""
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """The packet goes no further: delivered or dropped, as the walker noted."""
 
 
-class _Walker:
+class Walker:
     """Gathers hops while it goes; `decision` belongs to the hop `deciding`."""
 
     def __init__(self, world: World) -> None:
@@ -160,7 +160,7 @@ class _Walker:
         """Local delivery, through INPUT."""
         self.passed(netfilter.hook("input", packet), host)
         self.delivered = True
-        raise _Ended
+        raise Ended
 
     def send(self, host: Host, netfilter: Netfilter, packet: InFlight, route: Route) -> Arrival:
         """Out of a link: MTU, next hop's MAC, egress chains, the wire."""
@@ -183,6 +183,7 @@ class _Walker:
     # ---- small steps ----
 
     def route(self, host: Host, packet: InFlight, iif: str = LOOPBACK) -> Answer:
+        """The routing decision, noted."""
         question = Question(packet.dst, packet.src, iif, packet.mark)
         answer = lookup(host, question)
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
@@ -198,6 +199,7 @@ class _Walker:
         return self.drop(check, text)
 
     def may_forward(self, host: Host, link: str) -> bool:
+        """Does the namespace forward what comes by a link?"""
         values = [host.sysctl(f"net/ipv4/conf/{link}/forwarding"), host.sysctl("net/ipv4/ip_forward")]
         known = [value for value in values if value is not None]
         if not known:
@@ -218,6 +220,7 @@ class _Walker:
         return outcome.packet
 
     def add(self, host: Host, link: str, direction: Direction, packet: InFlight | None) -> None:
+        """One more hop."""
         frame = packet.frame() if packet is not None else None
         self.hops.append(Hop(len(self.hops) + 1, host.netns, host.owner, link, direction, frame))
         self.decide()
@@ -235,4 +238,4 @@ class _Walker:
             self.add(host, "", "out", None)
         self.decide(check=check)
         self.dropped = Drop(len(self.hops), check, text, counter)
-        raise _Ended
+        raise Ended

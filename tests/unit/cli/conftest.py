@@ -13,7 +13,7 @@ from labnet.cli.main import main
 from labnet.cli.session import Session
 from labnet.errors import NotFoundError
 from labnet.lab.scenario_problems import Place, Problem, ScenarioProblems
-from labnet.model.scenario import NodeSpec, PodSpec, Scenario
+from labnet.model.scenario import Caution, NodeSpec, PodSpec, Scenario
 
 STATUS: dict[str, Any] = {
     "apiVersion": "labnet/v1", "kind": "Status", "lab": "eks", "scenario": "eks-2node", "state": "running", "time": 1.0,
@@ -104,7 +104,9 @@ class FakeBackend(LabBackend):
         self._note("load", source, tuple(overrides))
         if source == "bad.yaml":
             raise ScenarioProblems([Problem(Place("bad.yaml", 3), "nods", "unknown key 'nods'", "did you mean nodes?")])
-        return Scenario("eks", nodes=(NodeSpec("node1", "t3.nano", "a"),), pods=(PodSpec("pod1"),), source=source)
+        caution = Caution("odd.yaml", 7, "vpc.subnets", "all subnets are in us-west-2a, and EKS wants two", "add one")
+        cautions = (caution,) if source == "odd.yaml" else ()
+        return Scenario("eks", nodes=(NodeSpec("node1", "t3.nano", "a"),), pods=(PodSpec("pod1"),), source=source, cautions=cautions)
 
     def up_again(self, source: str, overrides: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> dict[str, Any] | None:
         if source != "running.yaml":

@@ -227,6 +227,36 @@ def test_trace_refuses(run, words: tuple[str, ...]) -> None:
     assert run("trace", "a", "b", *words).code == 2
 
 
+PASSES = {
+    "way": "there", "kind": "eni", "id": "eni-1", "verdict": "passes", "code": None, "reason": "sends one of its own addresses",
+    "packet": "10.10.0.4 → 10.10.0.5",
+}
+STOPS = {
+    "way": "back", "kind": "network-acl", "id": "acl-1", "verdict": "stops", "code": "SUBNET_ACL_RESTRICTION",
+    "reason": "inbound rule * denies it", "packet": "10.10.0.5 → 10.10.0.4",
+}
+
+
+def test_explain_tells_each_component_and_its_verdict_is_the_exit_code(run, backend) -> None:
+    answer = {"kind": "Explanation", "from": "pod1", "to": "pod2", "protocol": "tcp", "port": 80}
+    backend.answers["explain"] = {**answer, "reachable": True, "explanation": None, "components": [PASSES]}
+    ran = run("explain", "pod1", "pod2", "--port", "80")
+    assert (ran.code, ran.err) == (0, "pod1 → pod2, tcp 80: reachable\n")
+    assert ran.out.splitlines() == [
+        "WAY    COMPONENT  ID     PACKET                 VERDICT  WHY",
+        "there  eni        eni-1  10.10.0.4 → 10.10.0.5  passes   sends one of its own addresses",
+    ]
+    assert backend.asked[-1] == ("call", "eks", "explain", {"from": "pod1", "to": "pod2", "protocol": None, "port": 80})
+    backend.answers["explain"] = {**answer, "reachable": False, "explanation": STOPS, "components": [PASSES, STOPS]}
+    ran = run("explain", "pod1", "pod2", "--port", "80")
+    assert (ran.code, ran.out.splitlines()[-1].split()[:3]) == (3, ["back", "network-acl", "acl-1"])
+    told = "pod1 → pod2, tcp 80: not reachable: on the way back network-acl acl-1 inbound rule * denies it [SUBNET_ACL_RESTRICTION]\n"
+    assert ran.err == told
+    ran = run("explain", "pod1", "pod2", "-o", "json")
+    assert (ran.code, json.loads(ran.out)["explanation"]["code"], ran.err) == (3, "SUBNET_ACL_RESTRICTION", "")
+    assert run("explain", "a", "b", "--protocol", "icmp", "--port", "1").code == 2
+
+
 def test_plan_is_grouped_by_namespace(run) -> None:
     ran = run("plan", "eks-2node")
     assert ran.out == (
@@ -351,6 +381,25 @@ def test_validate(run) -> None:
     problem = {"file": "bad.yaml", "line": 3, "field": "nods", "message": "unknown key 'nods'", "hint": "did you mean nodes?"}
     assert document["problems"] == [problem]
     assert json.loads(run("validate", "x.yaml", "-o", "json").out)["valid"] is True
+
+
+def test_validate_warns_and_is_content(run) -> None:
+    said = "warning: odd.yaml:7: vpc.subnets: all subnets are in us-west-2a, and EKS wants two (add one)\n"
+    assert run("validate", "odd.yaml") == (0, "", f"odd.yaml is valid: 1 node, 1 pod, 0 checks\n{said}")
+    ran = run("validate", "odd.yaml", "-o", "json")
+    document = json.loads(ran.out)
+    assert (ran.code, document["valid"], ran.err) == (0, True, said)
+    assert document["warnings"] == [{
+        "file": "odd.yaml", "line": 7, "field": "vpc.subnets", "message": "all subnets are in us-west-2a, and EKS wants two", "hint": "add one",
+    }]
+    assert json.loads(run("validate", "x.yaml", "-o", "json").out)["warnings"] == []
+
+
+def test_up_tells_of_warnings_in_one_line(run) -> None:
+    ran = run("up", "odd.yaml")
+    assert ran.code == 0
+    assert ran.err.splitlines()[0] == "1 warning; 'labnet validate odd.yaml' says which: vpc.subnets: all subnets are in us-west-2a"
+    assert "warning" not in run("up", "x.yaml").err
 
 
 def test_schema_is_json(run) -> None:

@@ -1,0 +1,61 @@
+"""The verb that judges without a packet: explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from labnet.cli.output import Table, print_document, say
+from labnet.cli.session import DOCUMENT, Session, pass_session, session_options
+from labnet.errors import EXIT_VERDICT
+
+MAX_PORT = 65_535
+
+
+@click.command("explain", short_help="Say whether A reaches B, and what stops it, by the desired state alone.")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--protocol", type=click.Choice(["icmp", "tcp", "udp"]), help="What is sent; icmp, or tcp where a port is given.")
+@click.option("--port", type=click.IntRange(1, MAX_PORT), help="The port of tcp and udp.")
+@session_options(*DOCUMENT)
+@pass_session
+def explain_verb(session: Session, source: str, target: str, protocol: str | None, port: int | None) -> int:
+    """Say whether FROM, a pod, a node or internet, reaches TO, a pod, a node, an address or internet, and its answer comes back.
+
+    No packet is sent: routes, security groups, network ACLs, gateways and the rules of nodes are judged as they shall be. Each
+    component on the way is told, the first that stops it with the code of AWS's Reachability Analyzer where that has one.
+    Exit code 0 when it is reachable, 3 when not. Whether a program listens there is not judged.
+    """
+    output = session.format(*DOCUMENT)
+    if protocol == "icmp" and port is not None:
+        raise click.UsageError("icmp has no ports", click.get_current_context())
+    args = {"from": source, "to": target, "protocol": protocol, "port": port}
+    found = session.backend.call(session.run_dir, session.the_lab(), "explain", args)
+    print_document(found, output, lambda _wide: explain_tables(found))
+    if output == "table":
+        say(explain_summary(found))
+    return 0 if found["reachable"] else EXIT_VERDICT
+
+
+def explain_summary(found: Mapping[str, Any]) -> str:
+    """The verdict in one line."""
+    port = f" {found['port']}" if found["port"] else ""
+    what = f"{found['from']} → {found['to']}, {found['protocol']}{port}"
+    stopped = found["explanation"]
+    if stopped is None:
+        return f"{what}: reachable"
+    code = f" [{stopped['code']}]" if stopped["code"] else ""
+    way = "on the way back " if stopped["way"] == "back" else ""
+    return f"{what}: not reachable: {way}{stopped['kind']} {stopped['id']} {stopped['reason']}{code}"
+
+
+def explain_tables(found: Mapping[str, Any]) -> list[Table]:
+    """Every component in order."""
+    columns = ("WAY", "COMPONENT", "ID", "PACKET", "VERDICT", "WHY")
+    rows = [
+        (one["way"], one["kind"], one["id"], one["packet"], one["code"] or "stops" if one["verdict"] == "stops" else "passes", one["reason"])
+        for one in found["components"]
+    ]
+    return [Table(columns, tuple(rows))]

@@ -1,0 +1,82 @@
+"""What EC2's objects say about addresses and routes, as a walk asks (pure). Source: docs/sources.md#route-tables"""
+
+from __future__ import annotations
+
+from labnet.ec2.rules.routes import all_routes, is_active
+from labnet.fabric.places import gateway_of, is_plugged
+from labnet.model.addressing import contains, prefix_length
+from labnet.model.cloud import CloudState, Eni, Subnet
+from labnet.model.cloud_vpc import LOCAL, NatGateway, RouteTable, VpcRoute
+from labnet.model.values import frozen
+
+SERVICES = ("169.254.169.254", "169.254.169.253", "169.254.169.200", "169.254.169.123")
+"""Link-local addresses of the VPC's own services, which no group and no ACL filters."""
+
+
+@frozen
+class Choice:
+    """What a subnet's route table says of a destination: `active` False = a blackhole; no `route` = there is none."""
+
+    table: RouteTable | None
+    route: VpcRoute | None = None
+    active: bool = True
+
+
+def table_of(cloud: CloudState, subnet: Subnet) -> RouteTable | None:
+    """The subnet's own route table, else the main one of its VPC."""
+    tables = [table for table in cloud.route_tables.values() if table.vpc_id == subnet.vpc_id]
+    own = next((table for table in tables if any(one.subnet_id == subnet.id for one in table.associations)), None)
+    return own or next((table for table in tables if table.is_main), None)
+
+
+def choose(cloud: CloudState, subnet: Subnet, address: str) -> Choice:
+    """The longest prefix of the subnet's table that holds the address."""
+    table = table_of(cloud, subnet)
+    routes = all_routes(cloud, table) if table else tuple(VpcRoute(cidr, LOCAL) for cidr in cloud.vpcs[subnet.vpc_id].cidrs)
+    fitting = [route for route in routes if contains(route.destination, address)]
+    if not fitting:
+        return Choice(table)
+    best = max(fitting, key=lambda route: prefix_length(route.destination))
+    return Choice(table, best, table is None or is_active(cloud, table, best))
+
+
+def inside(cloud: CloudState, vpc_id: str, address: str) -> bool:
+    """Is the address in one of the VPC's blocks?"""
+    return any(contains(cidr, address) for cidr in cloud.vpcs[vpc_id].cidrs)
+
+
+def owns(eni: Eni, address: str) -> bool:
+    """Is the address one of the ENI's, or of its prefixes?"""
+    return any(item.address == address for item in eni.addresses) or any(contains(prefix, address) for prefix in eni.prefixes)
+
+
+def owner(cloud: CloudState, vpc_id: str, address: str) -> Eni | None:
+    """The ENI of a VPC that has an address, plugged in or not."""
+    return next((eni for eni in cloud.enis.values() if eni.vpc_id == vpc_id and owns(eni, address)), None)
+
+
+def public_of(cloud: CloudState, vpc_id: str, private: str) -> str | None:
+    """The public address of a private one, where its ENI is in use."""
+    eni = owner(cloud, vpc_id, private)
+    if eni is None or not (is_plugged(cloud, eni) or nat_of(cloud, eni)):
+        return None
+    return next((item.public for item in eni.addresses if item.address == private), None)
+
+
+def private_of(cloud: CloudState, public: str) -> tuple[Eni, str] | None:
+    """The ENI and its private address that have a public one."""
+    for eni in cloud.enis.values():
+        for item in eni.addresses:
+            if item.public == public:
+                return eni, item.address
+    return None
+
+
+def nat_of(cloud: CloudState, eni: Eni) -> NatGateway | None:
+    """The NAT gateway whose ENI it is."""
+    return next((nat for nat in cloud.nat_gateways.values() if nat.eni_id == eni.id and nat.state == "available"), None)
+
+
+def has_gateway(cloud: CloudState, vpc_id: str) -> bool:
+    """Has the VPC an internet gateway?"""
+    return gateway_of(cloud, vpc_id) is not None
