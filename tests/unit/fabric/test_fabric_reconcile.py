@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from builders_cloud import (
@@ -25,10 +24,8 @@ from builders_cloud import (
     with_table,
     with_vpc,
 )
+from builders_routes import routing_steps
 
-from labnet.ec2 import limits
-from labnet.ec2.cloud import execute
-from labnet.ec2.rules.request import Context
 from labnet.errors import KernelError
 from labnet.fabric.plan import plan_all
 from labnet.fabric.reconcile import Fabric
@@ -83,25 +80,7 @@ def test_every_step_ends_where_the_whole_plan_ends(lab: Lab) -> None:
 
 
 def test_routes_gateways_and_peerings_end_where_the_whole_plan_ends(lab: Lab) -> None:
-    def call(cloud: CloudState, name: str, **params: object) -> tuple[CloudState, Mapping[str, Any]]:
-        return execute(cloud, name, params, Context(0.0, limits.load()))
-
-    one = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.32.10", subnet="subnet-b", check=False)
-    two = with_table(one, "rtb-b", "vpc-1", {"10.10.0.0/19": "eni-box-0"}, "subnet-b")
-    three = terminated(two, "box")
-    blue = with_subnet(with_vpc(one, "vpc-2", "10.20.0.0/16", name="blue"), "z", "vpc-2", "10.20.0.0/24")
-    blue = with_node(blue, "node3", "10.20.0.4", subnet="z")
-    waiting, made = call(blue, "CreateVpcPeeringConnection", VpcId="vpc-1", PeerVpcId="vpc-2")
-    peering = {"VpcPeeringConnectionId": made["VpcPeeringConnection"]["VpcPeeringConnectionId"]}
-    peered, _ = call(call(waiting, "AcceptVpcPeeringConnection", **peering)[0], "CreateRoute", RouteTableId="rtb-vpc-1",
-                     DestinationCidrBlock="10.20.0.0/16", **peering)  # fmt: skip
-    parted, _ = call(peered, "DeleteVpcPeeringConnection", **peering)
-    allocated, address = call(parted, "AllocateAddress")
-    translated, made = call(allocated, "CreateNatGateway", SubnetId="subnet-a", AllocationId=address["AllocationId"])
-    nat = {"NatGatewayId": made["NatGateway"]["NatGatewayId"]}
-    led, _ = call(translated, "ReplaceRoute", RouteTableId="rtb-vpc-1", DestinationCidrBlock="0.0.0.0/0", **nat)
-    gone, _ = call(led, "DeleteNatGateway", **nat)
-    for cloud in (one, two, three, two, blue, waiting, peered, parted, peered, led, translated, gone, led, one, peered, one, led):
+    for cloud in routing_steps(a_cloud()):
         lab.go(cloud)
         lab.check()
 
