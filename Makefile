@@ -7,6 +7,7 @@ PACKAGES := iptables nftables iproute2 iputils-ping procps python3-venv
 PROGRAMS := iptables nft ip ping sysctl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
+WORKERS ?= 3
 
 .PHONY: help up down test golden lint unit bench conformance install system venv dev lock clean
 
@@ -29,7 +30,8 @@ down: venv           ## take every lab down
 
 test: dev            ## lint, types, layers and the whole test suite (root: real namespaces)
 	@$(MAKE) --no-print-directory lint
-	$(SUDO) $(VENV)/bin/python -m pytest
+	$(SUDO) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m 'not alone'
+	$(SUDO) $(VENV)/bin/python -m pytest -m alone
 
 unit: dev            ## what needs no root
 	$(VENV)/bin/python -m pytest -m 'not kernel'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,6 +27,12 @@ def _can_unshare() -> bool:
     thread.start()
     thread.join()
     return answer[0]
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's own, under a short name: sockets of labs lie below it, and their paths have 107 bytes."""
+    return tmp_path_factory.mktemp("t")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

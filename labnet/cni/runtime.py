@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+import msgspec
+
 from labnet.cni import skel, spec
 from labnet.cni.conflist import Conflist, plugin_stdin
 from labnet.cni.jsontext import compact
@@ -209,8 +211,8 @@ def _failure(outcome: Outcome) -> CniError:
 
 def _decoded(stdout: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(stdout)
-    except ValueError as error:
+        document = msgspec.json.decode(stdout)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CniError(spec.DECODE_FAILURE, f"a plugin's result is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise CniError(spec.DECODE_FAILURE, "a plugin's result is not an object")

@@ -15,6 +15,8 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Any, Literal
 
+import msgspec
+
 from labnet.cni.jsontext import indented
 from labnet.cni.result import Result, parse_result
 from labnet.errors import CniError
@@ -84,6 +86,7 @@ class Call:
         return f"{self.config.name}/{self.container_id}/{self.ifname}"
 
 
+@lru_cache(64)
 def version_key(text: str) -> tuple[int, ...]:
     """A version as numbers that compare. Errors: CniError 6 when it is none."""
     if _VERSION.fullmatch(text) is None:
@@ -202,9 +205,9 @@ def render_error(error: CniError, cni_version: str = "") -> bytes:
 def parse_error(stdout: bytes) -> CniError | None:
     """What a failing plugin printed, or None when it is no error of this contract."""
     try:
-        document = json.loads(stdout)
+        document = msgspec.json.decode(stdout)
         return CniError(int(document["code"]), str(document["msg"]), str(document.get("details", "")))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

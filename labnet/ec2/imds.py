@@ -37,14 +37,18 @@ class InProcessImds:
         self._service, self._instance_id = service, instance_id
         self._seen: CloudState | None = None
         self._root: Tree = {}
+        self._texts: dict[str, str] = {}
 
     async def get(self, path: str) -> str:
         """The text at a path below ``/latest/``. Errors: ImdsError 404."""
         state = self._service.metadata_state(self._instance_id)
         if state is not self._seen:  # a state never changes, and an agent asks it ten things in a row
-            self._seen, self._root = None, _root(state, self._instance_id)
+            self._seen, self._texts, self._root = None, {}, _root(state, self._instance_id)
             self._seen = state
-        return _text_at(self._root, path)
+        text = self._texts.get(path)
+        if text is None:
+            text = self._texts[path] = _text_at(self._root, path)
+        return text
 
 
 def metadata(state: CloudState, instance_id: str, path: str) -> str:

@@ -59,7 +59,7 @@ PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
 MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
 
-# map of table `ip nat` in a NAT gateway's namespace
+# map of table `ip natgw` (iptables has `nat`) in a NAT gateway's namespace
 OWN_ADDRESS = "own_address"  # ifname : ipv4_addr
 
 # maps of table `ip igw`

@@ -3,7 +3,8 @@
 Taking a name away returns before anything is gone. So a small unnamed *observer* namespace gives every victim an id; the
 kernel takes the id back (RTM_DELNSID) when it begins to clean a namespace up. It cleans on one ordered queue: a *sentinel*
 namespace, let go after the last victim's id, is begun only when all victims' links are gone. Whoever holds a namespace (a
-process in it, a socket, a descriptor) keeps it; then the deadline passes and the error says who.
+process in it, a socket, a descriptor) keeps it; then the deadline passes and the error says who. Connections that nobody has
+any more would keep it too: they are ended before.
 
 Needs names and inodes only, no LinuxKernel: `labnet down` uses it when the lab's process is dead.
 """
@@ -20,7 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from labnet.errors import KernelError, OwnershipError, TeardownError
-from labnet.kernel.netns import NETNS_DIR, THREAD_NETNS, inode_of, open_ns, path_of, remove_name, returning, unshare
+from labnet.kernel.netns import NETNS_DIR, THREAD_NETNS, inode_of, open_ns, path_of, remove_name, returning, setns, unshare
+from labnet.kernel.orphans import end_orphans
 from labnet.kernel.rtnl_socket import SOL_NETLINK, split
 
 RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
@@ -159,12 +161,16 @@ def _remove_observed(victims: Mapping[int, tuple[str, int]], netns_dir: str, tim
     deadline_s = time.monotonic() + timeout_s
     observer = _Observer()
     try:
-        for number, (name, _inode) in victims.items():
-            fd = open_ns(name, netns_dir)
-            try:
-                observer.name(fd, number)
-            finally:
-                os.close(fd)
+        with returning():
+            for number, (name, _inode) in victims.items():
+                fd = open_ns(name, netns_dir)
+                try:
+                    observer.name(fd, number)
+                    setns(fd)
+                finally:
+                    os.close(fd)
+                with suppress(OSError):  # then they end by themselves, later
+                    end_orphans()
         observer.listen()
         for name, _inode in victims.values():
             remove_name(name, netns_dir)

@@ -35,11 +35,10 @@ async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
     ids = CloudIds()
     for vpc in scenario.vpcs:
         await _make_vpc(api, vpc, ids)
-    vpc_ids = {vpc.name: ids.vpcs[vpc.name] for vpc in scenario.vpcs}
-    await routes_setup.make_gateways(api, scenario, vpc_ids, ids.subnets, ids.targets)
+    await routes_setup.make_gateways(api, scenario, ids.vpcs, ids.subnets, ids.targets)
     nodes = {node.name for node in scenario.nodes}
     for vpc in scenario.vpcs:
-        await routes_setup.make_tables(api, vpc, vpc_ids[vpc.name], ids.subnets, ids.targets, nodes, ids.node_routes)
+        await routes_setup.make_tables(api, vpc, ids.vpcs[vpc.name], ids.subnets, ids.targets, nodes, ids.node_routes)
     return ids
 
 

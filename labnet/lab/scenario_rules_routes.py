@@ -5,6 +5,7 @@ Source: docs/sources.md#route-tables
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from labnet.lab import scenario_schema as schema
@@ -32,14 +33,16 @@ def check_routes(document: schema.Document, findings: Findings) -> None:
         _tables(path, vpc, _targets(document, vpc), findings)
 
 
-def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> dict[str, int]:
+def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
     """What routes of a VPC may lead to, and how many things have the name."""
+    if not vpc.route_tables:
+        return {}
     subnets = {subnet.name for subnet in vpc.subnets}
     found = [INTERNET_GATEWAY] if vpc.internet_gateway else []
     found += [nat.name for nat in vpc.nat_gateways] + [one.name for one in vpc.peerings]
     found += [one.name for _path, other in vpcs_of(document) for one in other.peerings if one.peer == vpc_name(vpc)]
     found += [name for node in document.nodes if node.subnet in subnets for name in node_names(node)]
-    return {name: found.count(name) for name in found}
+    return Counter(found)
 
 
 def _named(name: str, path: Path, what: str, seen: dict[str, Path], findings: Findings) -> None:

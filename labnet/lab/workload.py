@@ -1,7 +1,7 @@
 """What runs in pods and in the Internet: built-in servers on sockets opened inside their namespaces, and real programs.
 
 A pod needs no process: a listening socket opened in its namespace stays there, so one process serves thousands of pods.
-Sockets are opened when the pod starts (clients queue at once); the HTTP library is loaded after `up` and answers then.
+Sockets are opened when the pod starts (clients queue at once) and answered after `up`, when the HTTP library is loaded.
 Every HTTP answer says who asked and who answers, as one JSON object a line.
 """
 
@@ -59,6 +59,7 @@ class Workloads:
         self._served: dict[str, Served] = {}
         self._waiting: list[tuple[Served, socket.socket]] = []
         self._http: ModuleType | None = None
+        self._starting = True
 
     def start_pod(self, pod: PodView, netns: str) -> None:
         """Open the servers and start the programs of a pod. Errors: KernelError (a port is taken by another container)."""
@@ -103,7 +104,11 @@ class Workloads:
             self.stop(owner)
 
     async def answer(self) -> None:
-        """Load the HTTP library and begin to answer on what is open; from now on at once."""
+        """Begin to answer on what is open: UDP now, HTTP once the library is loaded; from then on at once."""
+        self._starting = False
+        waiting, self._waiting = self._waiting, []
+        for served, sock in waiting:
+            self._take_up(served, sock)
         if self._http is None:
             self._http = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
         waiting, self._waiting = self._waiting, []
@@ -147,8 +152,15 @@ class Workloads:
                 sock.listen(BACKLOG)
         except OSError as error:
             raise KernelError("bind", served.netns, f"{protocol} port {port} for {served.owner}", error.errno or 0) from error
+        if self._starting:
+            self._waiting.append((served, sock))
+        else:
+            self._take_up(served, sock)
+
+    def _take_up(self, served: Served, sock: socket.socket) -> None:
+        """Begin to answer, or as soon as the HTTP library is there."""
         loop = asyncio.get_running_loop()
-        if protocol == "udp":
+        if sock.type == socket.SOCK_DGRAM:
             loop.add_reader(sock.fileno(), _echo, sock)  # by number: asyncio writes a socket's whole text into an error that it drops
             served.readers.append(sock)
         elif self._http is None:

@@ -156,8 +156,8 @@ def describe_nats(state: CloudState, params: Params, context: Context) -> Result
 
 ACTIONS = {
     "CreateNatGateway": action(
-        create, "SubnetId AllocationId ConnectivityType PrivateIpAddress TagSpecifications ClientToken", "SubnetId", acts=False
+        create, "SubnetId AllocationId ConnectivityType PrivateIpAddress TagSpecifications ClientToken", "SubnetId"
     ),
-    "DeleteNatGateway": action(delete, "NatGatewayId", "NatGatewayId", acts=False),
+    "DeleteNatGateway": action(delete, "NatGatewayId", "NatGatewayId"),
     "DescribeNatGateways": action(describe_nats, "NatGatewayIds Filter MaxResults NextToken", mutates=False),
 }

@@ -171,9 +171,9 @@ def describe_peerings(state: CloudState, params: Params, context: Context) -> Re
 _ID = "VpcPeeringConnectionId"
 
 ACTIONS = {
-    "CreateVpcPeeringConnection": action(create, "VpcId PeerVpcId PeerOwnerId PeerRegion TagSpecifications", "VpcId", acts=False),
-    "AcceptVpcPeeringConnection": action(accept, _ID, _ID, acts=False),
-    "RejectVpcPeeringConnection": action(reject, _ID, _ID, acts=False),
-    "DeleteVpcPeeringConnection": action(delete, _ID, _ID, acts=False),
+    "CreateVpcPeeringConnection": action(create, "VpcId PeerVpcId PeerOwnerId PeerRegion TagSpecifications", "VpcId"),
+    "AcceptVpcPeeringConnection": action(accept, _ID, _ID),
+    "RejectVpcPeeringConnection": action(reject, _ID, _ID),
+    "DeleteVpcPeeringConnection": action(delete, _ID, _ID),
     "DescribeVpcPeeringConnections": action(describe_peerings, "VpcPeeringConnectionIds Filters MaxResults NextToken", mutates=False),
 }

@@ -156,10 +156,10 @@ def describe_tables(state: CloudState, params: Params, context: Context) -> Resu
 
 
 ACTIONS = {
-    "CreateRouteTable": action(create, "VpcId TagSpecifications ClientToken", "VpcId", acts=False),
-    "DeleteRouteTable": action(delete, "RouteTableId", "RouteTableId", acts=False),
-    "AssociateRouteTable": action(associate, "RouteTableId SubnetId", "RouteTableId SubnetId", acts=False),
-    "DisassociateRouteTable": action(disassociate, "AssociationId", "AssociationId", acts=False),
-    "ReplaceRouteTableAssociation": action(replace_association, "AssociationId RouteTableId", "AssociationId RouteTableId", acts=False),
+    "CreateRouteTable": action(create, "VpcId TagSpecifications ClientToken", "VpcId"),
+    "DeleteRouteTable": action(delete, "RouteTableId", "RouteTableId"),
+    "AssociateRouteTable": action(associate, "RouteTableId SubnetId", "RouteTableId SubnetId"),
+    "DisassociateRouteTable": action(disassociate, "AssociationId", "AssociationId"),
+    "ReplaceRouteTableAssociation": action(replace_association, "AssociationId RouteTableId", "AssociationId RouteTableId"),
     "DescribeRouteTables": action(describe_tables, "RouteTableIds Filters MaxResults NextToken", mutates=False),
 }

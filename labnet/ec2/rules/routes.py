@@ -205,7 +205,7 @@ _TARGETS: Mapping[str, Target] = {
 _NAMES = "RouteTableId DestinationCidrBlock " + " ".join(_TARGETS)
 
 ACTIONS = {
-    "CreateRoute": action(create, _NAMES, "RouteTableId DestinationCidrBlock", acts=False),
-    "ReplaceRoute": action(replace_route, f"{_NAMES} LocalTarget", "RouteTableId DestinationCidrBlock", acts=False),
-    "DeleteRoute": action(delete, "RouteTableId DestinationCidrBlock", "RouteTableId DestinationCidrBlock", acts=False),
+    "CreateRoute": action(create, _NAMES, "RouteTableId DestinationCidrBlock"),
+    "ReplaceRoute": action(replace_route, f"{_NAMES} LocalTarget", "RouteTableId DestinationCidrBlock"),
+    "DeleteRoute": action(delete, "RouteTableId DestinationCidrBlock", "RouteTableId DestinationCidrBlock"),
 }

@@ -19,7 +19,7 @@ from labnet.kernel import teardown
 from labnet.kernel.door import LinuxKernel
 from tests.lab_runner import Labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 PODS, ROUNDS = 100, 10
 NO_ADDRESS = "add cmd: failed to assign an IP address to container"

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from builders_cloud import a_cloud, assigned, changed, terminated, unassigned, with_eni, with_group, with_node
+from builders_routes import routing_steps
 from fabric_world import World
 
 from labnet.errors import KernelError
@@ -93,6 +94,15 @@ def test_changes_one_by_one_end_where_the_whole_plan_ends(world: World) -> None:
     left = world.kernel.observe(world.vpc)
     assert not [item for item in left if "node1" in item.text], "nothing of a terminated node stays in the fabric"
     assert len(left.all(NftPortChain)) == 2
+
+
+def test_routes_gateways_and_peerings_end_where_the_whole_plan_ends(world: World) -> None:
+    for step in routing_steps(a_cloud(world.lab)):
+        world.go(step)
+        assert set(world.kernel.known) == set(plan_all(step))
+        for netns, slices in plan_all(step).items():
+            assert {part.name: part for part in slices} == world.book.slices(netns)
+            assert world.book.drift(netns) == ()
 
 
 def test_a_terminated_node_is_gone_and_its_address_can_be_given_again(world: World) -> None:

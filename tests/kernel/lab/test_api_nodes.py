@@ -16,7 +16,7 @@ from botocore.session import Session
 from labnet.kernel import machine
 from tests.lab_runner import Labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 WAIT_S = 60
 SCENARIO = """

@@ -15,7 +15,7 @@ import pytest
 from labnet.kernel import machine
 from tests.lab_runner import Labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 
 def test_the_machine_is_equal_before_during_and_after(labs: Labs) -> None:

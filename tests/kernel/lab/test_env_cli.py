@@ -36,4 +36,4 @@ def test_the_cli_sees_the_nodes_and_an_address_it_assigns_is_delivered(labs: Lab
     labs.inside("node-1", "ip", "addr", "add", f"{spare}/32", "dev", "eth0")
     labs.run(*ping, ok=1)
     aws("assign-private-ip-addresses", "--network-interface-id", eni, "--private-ip-addresses", spare)
-    labs.run(*ping)
+    labs.run(*ping[:-3], "-c5", *ping[-2:])  # the neighbour that failed just now is asked for again

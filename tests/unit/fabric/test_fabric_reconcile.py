@@ -19,8 +19,10 @@ from builders_cloud import (
     with_group,
     with_node,
     with_subnet,
+    with_table,
     with_vpc,
 )
+from builders_routes import routing_steps
 
 from labnet.errors import KernelError
 from labnet.fabric.plan import plan_all
@@ -73,6 +75,26 @@ def test_every_step_ends_where_the_whole_plan_ends(lab: Lab) -> None:
     for cloud in (one, two, three, four, five, six, seven, six, eight, terminated(eight, "node1"), six, CloudState("lnt-cloud"), six):
         lab.go(cloud)
         lab.check()
+
+
+def test_routes_gateways_and_peerings_end_where_the_whole_plan_ends(lab: Lab) -> None:
+    for cloud in routing_steps(a_cloud()):
+        lab.go(cloud)
+        lab.check()
+
+
+def test_an_address_on_an_eni_that_no_route_names_plans_no_routes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.0.20", check=False)
+    lab.go(with_table(cloud, "rtb-vpc-1", "vpc-1", {"10.99.0.0/16": "eni-box-0"}, main=True))
+    planned: list[str] = []
+    from labnet.fabric import reconcile
+
+    real = reconcile.plan_routes
+    monkeypatch.setattr(reconcile, "plan_routes", lambda state, key: planned.append(key) or real(state, key))
+    lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
+    assert planned == []
+    lab.go(assigned(lab.cloud, "eni-box-0", "10.10.0.21"))
+    assert planned == ["vpc-1"] * 2
 
 
 def test_the_same_state_does_nothing(lab: Lab) -> None:

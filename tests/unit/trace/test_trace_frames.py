@@ -103,6 +103,15 @@ def test_answers_refusals_and_errors_are_told_apart() -> None:
     assert part_of(bytes(12) + b"\x08\x00" + ip_packet("10.9.9.9", PROBE.src, 1, other), PROBE) is None
 
 
+def test_a_senders_closed_port_is_no_refusal() -> None:
+    """What answers may come after the sender has closed its socket: its complaint quotes the answer, not the probe."""
+    udp = Probe("udp", "10.0.0.1", "10.0.0.2", 31000, 7, ident=70)
+    back = replace(udp, src="10.0.0.2", dst="10.0.0.1", src_port=7, dst_port=31000)
+    for quoted, part in ((udp, "error"), (back, None)):
+        error = struct.pack("!BBHI", 3, 3, 0, 0) + craft(quoted)
+        assert part_of(bytes(12) + b"\x08\x00" + ip_packet("10.0.0.1", "10.0.0.2", 1, error), udp) == part
+
+
 @pytest.mark.parametrize("data", [b"", bytes(20), bytes(12) + b"\x08\x06" + bytes(40), bytes(12) + b"\x08\x00" + b"\x60" + bytes(60)])
 def test_other_frames_are_nothing(data: bytes) -> None:
     assert frame_of(data) is None and part_of(data, PROBE) is None
