@@ -60,10 +60,10 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     known = _instance_types() if types is None else types
     rules: tuple[Callable[[], None], ...] = (
         lambda: check_vpcs(document, findings),
-        lambda: check_routes(document, findings),
         lambda: check_cluster(document, known, findings),
         lambda: _check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good
+        lambda: check_routes(document, findings),
         lambda: check_objects(document, findings),
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),
