@@ -67,7 +67,8 @@ def test_dockers_own_network_in_any_vpc(read) -> None:
 
 def test_a_route_makes_a_subnet_public_where_there_are_route_tables(read) -> None:
     def tables(target: str) -> str:
-        return GOOD.replace("nodes:", f"  routeTables: [{{name: out, main: true, routes: [{{destination: {target}, target: internetGateway}}]}}]\nnodes:")
+        routes = f"[{{destination: {target}, target: internetGateway}}]"
+        return GOOD.replace("nodes:", f"  routeTables: [{{name: out, main: true, routes: {routes}}}]\nnodes:")
 
     assert told(read, tables("0.0.0.0/0")) == []
     assert [message for _line, _field, message in told(read, tables("8.8.8.0/24"))] == [
