@@ -9,8 +9,9 @@ from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway, RouteTable, VpcRoute
 from labnet.model.values import frozen
 
-SERVICES = ("169.254.169.254", "169.254.169.253", "169.254.169.200", "169.254.169.123")
-"""Link-local addresses of the VPC's own services, which no group and no ACL filters."""
+SERVICES = ("169.254.169.254", "169.254.169.200")
+"""Link-local addresses of the VPC's own services, which no group and no ACL filters: metadata and the lab's EC2 API."""
+RESOLVER = "169.254.169.253"
 
 
 @frozen
@@ -20,6 +21,11 @@ class Choice:
     table: RouteTable | None
     route: VpcRoute | None = None
     active: bool = True
+
+
+def is_service(cloud: CloudState, vpc_id: str, address: str) -> bool:
+    """Is it a service of the VPC itself? The resolver is one while DNS resolution is on."""
+    return address in SERVICES or (address == RESOLVER and cloud.vpcs[vpc_id].dns_support)
 
 
 def table_of(cloud: CloudState, subnet: Subnet) -> RouteTable | None:

@@ -73,7 +73,7 @@ class Walk:
             text = f"{flow.src} is no address of it, and its source/destination check is on"
             self.stop("eni", eni.id, text, codes.ENI_SOURCE_DEST_CHECK_RESTRICTION, flow)
         self.passes("eni", eni.id, "sends one of its own addresses" if facts.owns(eni, flow.src) else "its check is off", flow)
-        if flow.dst in facts.SERVICES:
+        if facts.is_service(self.cloud, eni.vpc_id, flow.dst):
             self.passes("vpc", eni.vpc_id, f"{flow.dst} is a service of the VPC, which no group filters", flow)
             return Arrival(flow, served=True)
         self.group_out(eni, flow)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as words
 from labnet.lab.pod_networking import pod_networking
+from labnet.lab.routes_setup import INTERNET_GATEWAY
 from labnet.lab.scenario_build import blocks_of, node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, Problem
 from labnet.model import addressing, capacity
@@ -30,6 +31,7 @@ def cautions(document: schema.Document, types: Mapping[str, InstanceType], findi
     vpcs = vpcs_of(document)
     for path, vpc in vpcs:
         _docker(path, vpc, noted)
+        _checked(path, vpc, document, noted)
     if document.cni.kind == "vpc" and document.nodes:
         own = [(path, vpc) for path, vpc in vpcs if any(node.subnet == subnet.name for node in document.nodes for subnet in vpc.subnets)]
         _one_vpc(own, noted)
@@ -76,9 +78,27 @@ def _dns(path: Path, vpc: words.Vpc, noted: Findings) -> None:
 
 def _public(path: Path, vpc: words.Vpc, noted: Findings) -> None:
     """A VPC without an internet gateway is closed on purpose; one with it needs a subnet whose default route leads there."""
-    if vpc.internet_gateway and not any(subnet.map_public_ip_on_launch for subnet in vpc.subnets):
+    if vpc.internet_gateway and not any(_is_public(vpc, subnet) for subnet in vpc.subnets):
         message = "no subnet is public: a load balancer that faces the internet has no place"
-        noted.add((*path, "subnets"), message, "a subnet with 'mapPublicIpOnLaunch: true'")
+        noted.add((*path, "subnets"), message, "a subnet with 'mapPublicIpOnLaunch: true', or with a route from 0.0.0.0/0 to internetGateway")
+
+
+def _is_public(vpc: words.Vpc, subnet: words.Subnet) -> bool:
+    if not vpc.route_tables:
+        return subnet.map_public_ip_on_launch
+    table = next((one for one in vpc.route_tables if one.name == subnet.route_table or (one.main and not subnet.route_table)), None)
+    return table is not None and any(one.destination == "0.0.0.0/0" and one.target == INTERNET_GATEWAY for one in table.routes)
+
+
+def _checked(path: Path, vpc: words.Vpc, document: schema.Document, noted: Findings) -> None:
+    """Routes to nodes, as kubenet and NAT instances have them: a node takes what is not for itself only with its check off."""
+    checked = {node.name for node in document.nodes if node.count is None and node.source_dest_check}
+    for n, table in enumerate(vpc.route_tables):
+        for m, route in enumerate(table.routes):
+            if route.target in checked:
+                message = f"{route.target} drops what comes by this route: its source/destination check is on"
+                hint = f"'sourceDestCheck: false' for {route.target}, as kubenet's nodes and NAT instances have it"
+                noted.add((*path, "routeTables", n, "routes", m), message, hint)
 
 
 def _upgrade(path: Path, vpc: words.Vpc, document: schema.Document, types: Mapping[str, InstanceType], noted: Findings) -> None:

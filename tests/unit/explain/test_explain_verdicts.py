@@ -216,5 +216,8 @@ def test_an_eni_without_instance_and_an_address_that_nobody_has(two: CloudState)
     assert stop(judged(idle, "a", "10.10.32.20")) == ("there", "eni", codes.BAD_STATE_ATTACHMENT)
     assert stop(judged(two, "a", "10.10.32.21")) == ("there", "vpc", codes.NO_POSSIBLE_DESTINATION)
     assert judged(two, "a", "169.254.169.254").reachable, "a service of the VPC"
+    assert judged(two, "a", "169.254.169.253", "udp", 53).reachable
+    mute = replace(two, vpcs={"vpc-1": replace(two.vpcs["vpc-1"], dns_support=False)})
+    assert not judged(mute, "a", "169.254.169.253", "udp", 53).reachable, "there is no resolver"
 
 

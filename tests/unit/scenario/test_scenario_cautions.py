@@ -65,6 +65,26 @@ def test_dockers_own_network_in_any_vpc(read) -> None:
     assert len(told(read, bare.replace("172.16.", "172.17."))) == 1, "without nodes too"
 
 
+def test_a_route_makes_a_subnet_public_where_there_are_route_tables(read) -> None:
+    def tables(target: str) -> str:
+        routes = f"[{{destination: {target}, target: internetGateway}}]"
+        return GOOD.replace("nodes:", f"  routeTables: [{{name: out, main: true, routes: {routes}}}]\nnodes:")
+
+    assert told(read, tables("0.0.0.0/0")) == []
+    assert [message for _line, _field, message in told(read, tables("8.8.8.0/24"))] == [
+        "no subnet is public: a load balancer that faces the internet has no place"
+    ]
+
+
+def test_a_route_to_a_node_wants_its_check_off(read) -> None:
+    routes = "[{destination: 0.0.0.0/0, target: internetGateway}, {destination: 100.96.1.0/24, target: node1}]"
+    text = GOOD.replace("nodes:", f"  routeTables: [{{name: main, main: true, routes: {routes}}}]\nnodes:")
+    ((line, field, message),) = told(read, text)
+    assert (line, field) == (10, "vpc.routeTables[0].routes[1]")
+    assert message == "node1 drops what comes by this route: its source/destination check is on"
+    assert told(read, text.replace("subnet: a}", "subnet: a, sourceDestCheck: false}")) == []
+
+
 def test_nodes_of_one_cluster_in_two_vpcs(read) -> None:
     text = """\
 vpcs:
