@@ -15,6 +15,7 @@ from labnet.ports import Kernel
 Fact = tuple[object, ...]
 ROUTER = "0e:00:00:00:00:01"
 SERVICES = ("169.254.169.254", "169.254.169.200")
+RESOLVER = "169.254.169.253"
 PROBES = (("tcp", 6, 22), ("tcp", 6, 80), ("udp", 17, 53), ("icmp", 1, 8 << 8), ("47", 47, 0))
 PEERS = ("10.10.0.9", "10.10.1.9", "203.0.113.9")
 
@@ -48,6 +49,11 @@ def expected(cloud: CloudState) -> set[Fact]:
     for subnet in cloud.subnets.values():
         base = IPv4Network(subnet.cidr).network_address
         facts |= {("mapping", int(base) >> 4, address, ROUTER) for address in (str(base + 1), *SERVICES)}
+        vpc = cloud.vpcs[subnet.vpc_id]
+        if vpc.dns_support:
+            plus_two = IPv4Network(vpc.cidrs[0]).network_address + 2
+            near = (RESOLVER, str(plus_two)) if plus_two in IPv4Network(subnet.cidr) else (RESOLVER,)
+            facts |= {("mapping", int(base) >> 4, address, ROUTER) for address in near}
     for eni in plugged(cloud):
         facts |= set(_of_eni(cloud, eni))
     return facts | _allowed(cloud) | _allowed_by_group(cloud)
