@@ -112,6 +112,15 @@ def test_an_eni_that_cannot_be_attached_is_deleted_again(node: Make) -> None:
     assert one.pool == (2, 6), "and tried again at the next look"
 
 
+def test_an_eni_without_a_free_device_index_is_deleted_again(node: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = node().start()
+    monkeypatch.setattr("labnet.ipamd.cloud.DEVICE_INDEXES", 1)  # the first ENI has the only one
+    one.add()
+    one.wait(4)
+    assert len(one.ec2.state.enis) == 1 and "AttachNetworkInterface" not in one.calls()
+    assert ("EniNotAdded", f"{one.instance} has no free device index on network card 0") in one.events.told
+
+
 def test_missing_permissions_are_told_as_such(node: Make) -> None:
     one = node("m5.xlarge", {"WARM_IP_TARGET": "2"}).start()
     one.api.refusals["AssignPrivateIpAddresses"] = (Ec2Error("UnauthorizedOperation", "You are not authorized"), None)
