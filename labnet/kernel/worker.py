@@ -96,10 +96,15 @@ class Worker:
                 return
             number, (said, links) = pickle.loads(message)
             with self._lock:
-                jobs, done = self._waiting.pop(number)
+                waiting = self._waiting.pop(number, None)
+            if waiting is None:
+                continue  # given up already: a later job could not be sent any more
+            jobs, done = waiting
             outcome = [_error(words) for words in said]
-            self.on_done(jobs, outcome, links)
-            done.set_result(outcome)
+            try:
+                self.on_done(jobs, outcome, links)
+            finally:
+                done.set_result(outcome)  # whatever happens, nobody waits for ever
 
     def _give_up(self) -> None:
         """Nobody answers any more: whoever waits learns that what he asked for may be half done."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import AddressValueError, IPv4Address
 
 from labnet.lab import checks
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import node_names, vpcs_of, words_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.model.addressing import is_address
 from labnet.model.values import frozen
 
 MAX_PORT = 65_535
@@ -82,7 +82,7 @@ def _packet(check: schema.Check, path: Path, known: _Known, findings: Findings) 
         _through(check.through, (*path, "through"), known, findings)
     if check.source is not None:
         _placeholders(check.source, (*path, "source"), known, findings)
-        if "${" not in check.source and not _is_address(check.source):
+        if "${" not in check.source and not is_address(check.source):
             hint = "for example '${node1.publicIp}' or 10.10.0.4"
             findings.add((*path, "source"), f"{check.source!r} is no address and no placeholder", hint)
 
@@ -115,7 +115,7 @@ def _through(through: schema.Through, path: Path, known: _Known, findings: Findi
 def _target(word: str, path: Path, known: _Known, findings: Findings, elsewhere: bool) -> None:
     """A target that must be known; `elsewhere`: internet and bare addresses are taken too."""
     text = word.partition(":")[0]
-    if elsewhere and (text == "internet" or _is_address(text)):
+    if elsewhere and (text == "internet" or is_address(text)):
         return
     found = known.find(text)
     if not found:
@@ -179,11 +179,3 @@ def _placeholders(text: str, path: Path, known: _Known, findings: Findings) -> N
         fields = {"node": checks.NODE_FIELDS, "pod": checks.POD_FIELDS}.get(found[0], checks.NAT_FIELDS)
         if name not in fields:
             findings.add(path, f"placeholder ${{{target}.{name}}}: a {found[0]} has no {name!r}", nearest(name, fields))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True

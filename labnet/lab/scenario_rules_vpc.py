@@ -6,7 +6,6 @@ Source: docs/sources.md#subnets
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 
 from labnet.ec2.rules.blocks import CIDRS_PER_VPC, is_restricted
 from labnet.ec2.rules.networks import VPCS_PER_REGION
@@ -18,6 +17,7 @@ from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_rules_acls import DEFAULT, check_entries, check_uses
 from labnet.lab.scenario_rules_subnet import check_inside
 from labnet.model import addressing, names
+from labnet.model.addressing import is_address
 
 LARGEST, SMALLEST = 16, 28
 """Prefix lengths that AWS takes for VPCs and subnets."""
@@ -66,7 +66,7 @@ def check_block(cidr: str, path: Path, findings: Findings, sized: bool = True) -
     try:
         canonical = addressing.canonical(cidr)
     except ValueError:
-        bare = _is_address(cidr)
+        bare = is_address(cidr)
         hint = f"add the mask: {cidr}/{LARGEST}" if bare and sized else "for example 10.10.0.0/16"
         findings.add(path, f"{cidr!r} has no mask" if bare else f"{cidr!r} is not an IPv4 block", hint)
         return False
@@ -77,13 +77,6 @@ def check_block(cidr: str, path: Path, findings: Findings, sized: bool = True) -
         findings.add(path, f"{cidr} is not of a size that AWS takes", f"between /{LARGEST} and /{SMALLEST}")
         return False
     return True
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return ip_address(text).version == 4
-    except ValueError:
-        return False
 
 
 def _names(path: Path, vpc: vpcwords.Vpc, several: bool, findings: Findings) -> None:

@@ -29,6 +29,15 @@ def to_int(address: str) -> int:
     return number
 
 
+def is_address(text: str) -> bool:
+    """Is this one IPv4 address, without a mask?"""
+    try:
+        to_int(text)
+    except ValueError:
+        return False
+    return True
+
+
 def to_text(number: int) -> str:
     """Integer → dotted text."""
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"

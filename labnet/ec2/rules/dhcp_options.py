@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from labnet.ec2.rules import describe
@@ -16,6 +15,7 @@ from labnet.ec2.rules.find import get_vpc, no_dhcp_options
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.shapes import private_domain
 from labnet.errors import Ec2Error
+from labnet.model.addressing import is_address
 from labnet.model.cloud import NO_DHCP_OPTIONS, CloudState
 from labnet.model.cloud_vpc import DhcpOptions
 
@@ -59,7 +59,7 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
 def _check(name: str, values: tuple[str, ...]) -> None:
     """Errors: Ec2Error for an option that is none, or values that are not its kind."""
     if name in _ADDRESSES:
-        good = 0 < len(values) <= SERVERS and all(_is_address(one) or (one == AMAZON and name == _ADDRESSES[0]) for one in values)
+        good = 0 < len(values) <= SERVERS and all(is_address(one) or (one == AMAZON and name == _ADDRESSES[0]) for one in values)
     elif name == "domain-name":  # some systems take several names in one text
         good = len(values) == 1 and all(_DOMAIN.fullmatch(word) for word in values[0].split(" "))
     elif name == "netbios-node-type":
@@ -70,14 +70,6 @@ def _check(name: str, values: tuple[str, ...]) -> None:
         raise invalid(f"Value ({name}) for parameter name is invalid. Unknown DHCP option")
     if not good:
         raise invalid(f"Value ({', '.join(values)}) for parameter {name} is invalid.")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
 
 
 def associate(state: CloudState, params: Params, context: Context) -> Result:
