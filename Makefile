@@ -30,8 +30,8 @@ down: venv           ## take every lab down
 
 test: dev            ## lint, types, layers and the whole test suite (root: real namespaces)
 	@$(MAKE) --no-print-directory lint
-	$(SUDO) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m 'not alone'
-	$(SUDO) $(VENV)/bin/python -m pytest -m alone
+	@$(SUDO) VENV=$(VENV) bash tools/test.sh -n $(WORKERS) --dist loadfile -m 'not alone'
+	@$(SUDO) VENV=$(VENV) bash tools/test.sh -m alone
 
 unit: dev            ## what needs no root
 	$(VENV)/bin/python -m pytest -m 'not kernel'

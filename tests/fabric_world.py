@@ -20,7 +20,7 @@ from labnet.model.netstate import Addr, KernelObject, Link, LinkUp, Neigh, Route
 ANSWER_S = 2.0
 TRIES = 3
 SILENCE_S = 0.25
-SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x8914, 0x1, 0x40
 AT_ONCE = struct.pack("ii", 1, 0)
 """A connection ends with its socket, also where rules have cut it: an end that waits for an answer would keep the namespace."""
 HOST_MAC = "02:aa:00:00:00:01"
@@ -43,16 +43,29 @@ def settle(kernel: LinuxKernel) -> None:
     after its peer came up, and what is sent before is lost.
     """
     deadline = time.monotonic() + ANSWER_S
-    waiting = [(netns, link) for netns in kernel.known for link in kernel.links(netns)]
+    links = [(netns, link) for netns in kernel.known for link in kernel.links(netns)]
+    waiting = links
     while waiting and time.monotonic() < deadline:
         waiting = [(netns, link) for netns, link in waiting if _starts(kernel, netns, link)]
+    if links:
+        _pass_through_the_lock(kernel, *links[-1])
 
 
 def _starts(kernel: LinuxKernel, netns: str, link: str) -> bool:
     with kernel.open_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sH14x", link.encode(), 0))
-    flags = struct.unpack("16xH14x", answer)[0]
+        flags = _flags(sock, link)
     return bool(flags & IFF_UP) and not flags & IFF_RUNNING
+
+
+def _flags(sock: socket.socket, link: str) -> int:
+    answer = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sH14x", link.encode(), 0))
+    return int(struct.unpack("16xH14x", answer)[0])
+
+
+def _pass_through_the_lock(kernel: LinuxKernel, netns: str, link: str) -> None:
+    """A link says that it runs a moment before its queue starts, both under one lock: who took that lock afterwards has waited for both."""
+    with kernel.open_socket(netns, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", link.encode(), _flags(sock, link)))
 
 
 class World:
