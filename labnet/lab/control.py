@@ -24,6 +24,8 @@ class ControlServer:
         self._verbs = verbs
         self._log = log
         self._server: asyncio.AbstractServer | None = None
+        self.serving: list[str] = []
+        """The verbs that are being carried out now."""
 
     async def start(self, path: Path) -> None:
         """Listen, mode 0600; a socket that a dead process left is replaced."""
@@ -55,7 +57,8 @@ class ControlServer:
             verb = self._verbs.get(str(request.get("verb")))
             if verb is None:
                 raise LabnetError(f"the lab has no verb {request.get('verb')!r}", "client and lab differ in version: take the lab down and up")
-            result = await verb(request.get("args") or {}, lambda event: _send(writer, {"id": number, "event": dict(event)}))
+            work = verb(request.get("args") or {}, lambda event: _send(writer, {"id": number, "event": dict(event)}))
+            result = await self._carry_out(str(request["verb"]), work)
             _send(writer, {"id": number, "result": dict(result)})
         except LabnetError as error:
             _send(writer, {"id": number, "error": {"message": error.message, "hint": error.hint, "exitCode": error.exit_code}})
@@ -63,6 +66,13 @@ class ControlServer:
             self._log(traceback.format_exc())
             message = f"{type(error).__name__}: {error}"
             _send(writer, {"id": number, "error": {"message": message, "hint": "a fault of labnet; the lab's log has it whole", "exitCode": 1}})
+
+    async def _carry_out(self, name: str, work: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        self.serving.append(name)
+        try:
+            return await work
+        finally:
+            self.serving.remove(name)
 
 
 def _send(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:

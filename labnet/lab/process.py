@@ -34,6 +34,9 @@ from labnet.lab.world import World
 from labnet.model.scenario import Scenario
 from labnet.sim.clock import LabClock, new_event_loop
 
+BREATH_S = 0.2
+"""How long a lab that has come up loads nothing more: a command starts in half of that."""
+
 
 def log(text: str) -> None:
     """A line for the lab's log, which is where this process's standard error goes."""
@@ -114,7 +117,7 @@ async def _live(world: World, paths: LabPaths, registry: Registry, timeout_s: fl
         world.clock.go_real(world.scenario.time_factor)
         caller.leave()
         gc.enable()
-        world.spawn(_load_the_rest(world), "late libraries")
+        world.spawn(_load_the_rest(world, control), "late libraries")
         await stop
         return 0
     except LabnetError as error:
@@ -131,15 +134,21 @@ async def _live(world: World, paths: LabPaths, registry: Registry, timeout_s: fl
             await world.stop()
 
 
-async def _load_the_rest(world: World) -> None:
-    """What nobody had to wait for: HTTP answers of pods, those of resolvers and of the EC2 API, and scapy for the first trace."""
+async def _load_the_rest(world: World, control: ControlServer) -> None:
+    """What nobody had to wait for: HTTP answers of pods, those of resolvers and of the EC2 API, and scapy for the first trace.
+
+    First what another `up` needs, and its turn if it comes right away: the interpreter loads for a second otherwise.
+    """
     gc.freeze()
+    await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
+    await asyncio.sleep(BREATH_S)
+    while "reconcile" in control.serving:
+        await asyncio.sleep(BREATH_S / 10)
     if world.workloads is not None:
         await world.workloads.answer()
     await world.resolvers.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
-    await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.to_thread(importlib.import_module, "scapy.layers.inet")
 
 
