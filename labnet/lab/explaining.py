@@ -1,24 +1,42 @@
-"""`explain` in a running lab: what nodes and pods shall hold, and who is at either end. Nothing of the kernel is touched."""
+"""`explain` in a running lab: what nodes and pods shall hold and what they hold now, and who is at either end."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import UsageError
 from labnet.fabric.places import vpc_netns_of
+from labnet.kernel import listening
+from labnet.kernel.door import LinuxKernel
 from labnet.lab.targets import Known, Target
 from labnet.model import names
 
 if TYPE_CHECKING:
     from labnet.explain.explain import End
+    from labnet.explain.now import Difference, Observed
+    from labnet.explain.verdict import Explanation
+    from labnet.lab.tracing import Tracer
     from labnet.lab.world import World as Lab
+    from labnet.model.cloud import CloudState
+    from labnet.model.packet import Path
     from labnet.trace.world import Role, World
 
+SOURCE_PORT = 40_000
 
-def explained(lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None) -> Mapping[str, Any]:
-    """The Explanation document. Errors: UsageError for what cannot be an end."""
+
+async def explained(
+    lab: Lab, tracer: Tracer, source: Target, target: Target, protocol: str, port: int | None, *, desired_only: bool
+) -> Mapping[str, Any]:
+    """The Explanation document: by what the lab's actors claim and, unless `desired_only`, by what is there now.
+
+    Only looks at the kernel. Errors: UsageError for what cannot be an end.
+    """
     from labnet.explain.explain import explain  # late: only this verb needs it
+    from labnet.explain.now import judged
 
     for end in (source, target):
         if not end.address:
@@ -27,7 +45,74 @@ def explained(lab: Lab, known: Known, source: Target, target: Target, protocol: 
         raise UsageError(f"nothing of this lab has the address {source.name}", "a way begins at a pod, a node or the internet")
     if source.kind == "internet" and target.kind == "internet":
         raise UsageError("both ends are in the Internet", "one of them is a pod, a node or an address of a VPC")
-    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port).document()
+    claims, ends = _world(lab, tracer.known()), (_end(lab, source), _end(lab, target))
+    desired = explain(lab.ec2.state, claims, *ends, protocol, port)
+    if desired_only or not isinstance(lab.kernel, LinuxKernel):
+        return desired.document()
+    now, spaces = await asyncio.to_thread(_observed, tracer, lab.ec2.state, claims, source, desired, ends)
+    return judged(desired, replace(now, differences=_differences(lab, spaces)))
+
+
+def _observed(
+    tracer: Tracer, cloud: CloudState, claims: World, source: Target, desired: Explanation, ends: tuple[End, End]
+) -> tuple[Observed, tuple[tuple[str, str], ...]]:
+    """The same way by what is there, on a door of its own, and the namespaces that it touches, each with its owner."""
+    from labnet.explain.explain import explain
+    from labnet.explain.now import Observed
+
+    door = tracer.kernel()
+    try:
+        there = tracer.world(door)
+        ours = {netns: there.states[netns] for netns in claims.states if netns in there.states}
+        now = explain(cloud, replace(there, states=ours), *ends, desired.protocol, desired.port)
+        walked = _walked(there, source, ends[1], desired.protocol, desired.port)
+        listens = _listens(door, walked) if walked is not None and desired.port is not None else None
+        return Observed(now, walked, there.roles, listens), _on_the_way(there, desired, now, walked)
+    finally:
+        door.close()
+
+
+def _walked(there: World, source: Target, target: End, protocol: str, port: int | None) -> Path | None:
+    """The way there through all that was observed; from the Internet the VPC's own verdict has to do."""
+    from labnet.model.packet import Probe
+    from labnet.trace.predict import predict
+
+    if source.kind == "internet" or not source.netns:
+        return None
+    ports = (SOURCE_PORT, port) if port is not None else (0, 0)
+    return predict(there, source.netns, Probe(cast(Literal["icmp", "tcp", "udp"], protocol), source.address, target.address, *ports, ident=1))
+
+
+def _listens(door: LinuxKernel, walked: Path) -> bool | None:
+    """Does anything listen where the walk ends? None where it does not get there."""
+    frame = walked.hops[-1].frame
+    if not walked.delivered or frame is None:
+        return None
+    descriptor = door.open_netns(walked.hops[-1].netns)
+    try:
+        return any(one.takes(frame.protocol, frame.dst, frame.dst_port) for one in listening.listeners(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _on_the_way(there: World, desired: Explanation, now: Explanation, walked: Path | None) -> tuple[tuple[str, str], ...]:
+    """The namespaces of nodes, pods and the fabric that the way touches, each with its owner."""
+    owners = {one.id for one in (*desired.components, *now.components)}
+    crossed = [hop.netns for hop in walked.hops] if walked is not None else []
+    names_there = dict.fromkeys([*crossed, *(netns for netns in there.states if there.owner(netns) in owners)])
+    return tuple((netns, there.owner(netns)) for netns in names_there)
+
+
+def _differences(lab: Lab, spaces: tuple[tuple[str, str], ...]) -> tuple[Difference, ...]:
+    """What is not as claimed in some namespaces, and what nobody claimed."""
+    from labnet.explain.now import Difference
+
+    words = {"add": "missing", "replace": "other", "remove": "foreign"}
+    found: list[Difference] = []
+    for netns, owner in spaces:
+        found += [Difference(owner, netns, words[change.op], change.text) for _part, change in lab.slices.drift(netns)]
+        found += [Difference(owner, netns, "foreign", item.text) for item in lab.slices.foreign(netns)]
+    return tuple(found)
 
 
 def _end(lab: Lab, target: Target) -> End:

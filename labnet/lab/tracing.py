@@ -88,11 +88,12 @@ class Tracer:
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
                 port=port or 0, target_netns=target.netns,
             )
-            return trace(door, lambda: self._world(door), request)
+            return trace(door, lambda: self.world(door), request)
         finally:
             door.close()
 
-    def _world(self, door: LinuxKernel) -> World:
+    def world(self, door: LinuxKernel) -> World:
+        """Everything of the lab as it is now, read when it is asked for."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}

@@ -114,9 +114,8 @@ class Verbs:
         return {"text": traced.text, "json": traced.document}
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
-        """Whether one reaches the other, by the desired state alone."""
-        source, target, protocol, port = self._asked(args)
-        return explained(self._world, self.known(), source, target, protocol, port)
+        """Whether one reaches the other: by the desired state and by what is there now, or with `desired` by the desired state alone."""
+        return await explained(self._world, self._tracer, *self._asked(args), desired_only=bool(args.get("desired")))
 
     async def check(self, args: Args, emit: Emit) -> Answer:
         """Run the checks of the lab's scenario, or of the one given."""

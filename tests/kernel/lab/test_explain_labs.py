@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_snat_of_a_node_is_part_of_the_way(eks: RunningWorld) -> None:
     node = next(one for one in found["components"] if one["kind"] == "node")
     assert f"SNAT {eks.pod('pod2').ip} → {eks.node('node1')['ip']}" in node["reason"]
     kinds = [one["kind"] for one in found["components"] if one["way"] == "there"]
-    assert kinds == ["pod", "node", "eni", "security-group", "network-acl", "route-table", "internet-gateway", "internet"]
+    assert kinds == ["pod", "node", "eni", "security-group", "network-acl", "route-table", "internet-gateway", "internet", "program"]
     assert "rule 1536" in explained(eks, "pod2", "pod3")["components"][1]["reason"]
 
 
@@ -66,3 +67,59 @@ def test_ends_that_cannot_be(eks: RunningWorld) -> None:
 def eks() -> Any:
     with contextlib.closing(RunningWorld("eks-2node")) as lab:
         yield lab
+
+
+def by_hand(lab: RunningWorld, target: str, *words: str) -> None:
+    done = lab.kernel.run(f"{lab.name}-{target}", list(words))
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(("target", "words", "kind", "owner", "why", "difference"), [
+    ("node1", ("ip", "rule", "del", "prio", "1536"), "eni", "eni-", "source/destination check", ("node1", "missing", "1536: from")),
+    ("node2", ("iptables", "-I", "FORWARD", "-p", "icmp", "-j", "DROP"), "node", "node2", "netfilter rule", ("node2", "foreign", "-j DROP")),
+    ("node2", ("sysctl", "-qw", "net.ipv4.ip_forward=0"), "node", "node2", "does not forward", ("node2", "other", "ip_forward")),
+    ("pod2", ("ip", "route", "del", "default"), "pod", "pod2", "no route", ("pod2", "missing", "default via")),
+    ("vpc", ("ip", "route", "replace", "blackhole", "POD3/32"), "vpc", "vpc", "", ("vpc", "", "POD3")),
+])  # fmt: skip
+def test_what_somebody_changed_by_hand_counts(
+    eks: RunningWorld, target: str, words: tuple[str, ...], kind: str, owner: str, why: str, difference: tuple[str, str, str]
+) -> None:
+    assert explained(eks, "pod2", "pod3")["differences"] == []
+    address = eks.pod("pod3").ip
+    by_hand(eks, target, *(word.replace("POD3", address) for word in words))
+    assert not eks.pings("pod2", eks.pod("pod3").ip)
+    found = explained(eks, "pod2", "pod3")
+    assert not found["reachable"] and found["desired"]["reachable"]
+    stopped = found["explanation"]
+    assert stopped == found["components"][-1]
+    assert (stopped["kind"], stopped["way"]) == (kind, "there") and stopped["id"].startswith(owner) and why in stopped["reason"]
+    assert any(
+        one["owner"] == difference[0] and difference[1] in one["what"] and difference[2].replace("POD3", address) in one["text"]
+        for one in found["differences"]
+    ), found["differences"]
+    alone = explained(eks, "pod2", "pod3", desired=True)
+    assert alone["reachable"] and "differences" not in alone
+
+
+def test_a_way_back_that_is_broken_by_hand(eks: RunningWorld) -> None:
+    by_hand(eks, "node2", "iptables", "-I", "FORWARD", "-s", eks.pod("pod3").ip, "-j", "DROP")
+    found = explained(eks, "pod2", "pod3")
+    assert not found["reachable"] and (found["explanation"]["way"], found["explanation"]["id"]) == ("back", "node2")
+
+
+def test_who_listens_counts_where_a_port_is_asked_for(eks: RunningWorld) -> None:
+    assert explained(eks, "pod2", "pod3", port=8080)["explanation"] == {
+        "way": "there", "kind": "program", "id": "pod3", "verdict": "stops", "code": None, "reason": "nothing listens on tcp 8080", "packet": "",
+    }
+    with eks.kernel.open_socket(f"{eks.name}-pod3", socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 8080))
+        listener.listen()
+        assert not explained(eks, "pod2", "pod3", port=8080)["reachable"], "on the loopback alone"
+    with eks.kernel.open_socket(f"{eks.name}-pod3", socket.AF_INET6, socket.SOCK_STREAM) as listener:
+        listener.bind(("::", 8080))
+        listener.listen()
+        assert explained(eks, "pod2", "pod3", port=8080)["reachable"], "an IPv6 socket takes IPv4 too"
+        assert not explained(eks, "pod2", "pod3", port=8080, protocol="udp")["reachable"]
+    with eks.kernel.open_socket(f"{eks.name}-pod3", socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind((eks.pod("pod3").ip, 8080))
+        assert explained(eks, "pod2", "pod3", port=8080, protocol="udp")["reachable"]

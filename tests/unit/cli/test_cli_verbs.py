@@ -246,7 +246,7 @@ def test_explain_tells_each_component_and_its_verdict_is_the_exit_code(run, back
         "WAY    COMPONENT  ID     PACKET                 VERDICT  WHY",
         "there  eni        eni-1  10.10.0.4 → 10.10.0.5  passes   sends one of its own addresses",
     ]
-    assert backend.asked[-1] == ("call", "eks", "explain", {"from": "pod1", "to": "pod2", "protocol": None, "port": 80})
+    assert backend.asked[-1] == ("call", "eks", "explain", {"from": "pod1", "to": "pod2", "protocol": None, "port": 80, "desired": False})
     backend.answers["explain"] = {**answer, "reachable": False, "explanation": STOPS, "components": [PASSES, STOPS]}
     ran = run("explain", "pod1", "pod2", "--port", "80")
     assert (ran.code, ran.out.splitlines()[-1].split()[:3]) == (3, ["back", "network-acl", "acl-1"])

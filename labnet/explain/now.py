@@ -1,0 +1,85 @@
+"""What stands against the verdict of the desired state: what nodes, pods and the fabric hold at this moment (pure).
+
+The claims of the actors say how it shall be. Somebody may have changed what they made, or a program may not listen: then the
+way is not as claimed, and the cause is in the difference, which is told beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from labnet.explain.verdict import Component, Explanation
+from labnet.model.packet import Path
+from labnet.model.values import frozen
+
+
+@frozen
+class Difference:
+    """Something that is not as claimed, in whose namespace: `what` is missing, other or foreign; `text` as `ip` would print it."""
+
+    owner: str
+    netns: str
+    what: str
+    text: str
+
+    def document(self) -> Mapping[str, str]:
+        """As part of the Explanation document."""
+        return {"owner": self.owner, "netns": self.netns, "what": self.what, "text": self.text}
+
+
+@frozen
+class Observed:
+    """The same way by what was observed: nodes and pods both ways, and everything there as a walk.
+
+    `walked` None where no walk begins there; `listens` None where no port was asked for.
+    """
+
+    explanation: Explanation
+    walked: Path | None = None
+    roles: Mapping[str, str] | None = None
+    listens: bool | None = None
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def stopped(self) -> Component | None:
+        """What stops it now, if anything does."""
+        return self.explanation.stopped or self._dropped() or self._unheard()
+
+    def _dropped(self) -> Component | None:
+        path = self.walked
+        if path is None or path.drop is None:
+            return None
+        hop = path.hops[min(path.drop.hop, len(path.hops)) - 1]
+        packet = f"{hop.frame.src} → {hop.frame.dst}" if hop.frame else f"{path.probe.src} → {path.probe.dst}"
+        return Component("there", (self.roles or {}).get(hop.netns, "node"), hop.owner, False, path.drop.text, packet=packet)
+
+    def _unheard(self) -> Component | None:
+        if self.listens is not False:
+            return None
+        one = self.explanation
+        return Component("there", "program", one.target, False, f"nothing listens on {one.protocol} {one.port}")
+
+
+def judged(desired: Explanation, now: Observed) -> dict[str, Any]:
+    """The Explanation document: reachable is what is so by the claims and by what is there.
+
+    Where the claims let it pass and what is there does not, the document's explanation and components are those of now, and
+    `desired` keeps the verdict of the claims.
+    """
+    stopped = now.stopped
+    differences = [one.document() for one in now.differences]
+    if not desired.reachable or stopped is None:
+        return {**desired.document(), "desired": {"reachable": desired.reachable}, "differences": differences}
+    shown = replace(now.explanation, components=_up_to(now.explanation, stopped))
+    return {**shown.document(), "desired": {"reachable": True}, "differences": differences}
+
+
+def _up_to(explanation: Explanation, stopped: Component) -> tuple[Component, ...]:
+    """The components before the one that stops it, which comes last."""
+    if explanation.stopped is not None:
+        return explanation.components
+    before = [one for one in explanation.components if one.way == "there"]
+    place = next((number for number, one in enumerate(before) if (one.kind, one.id) == (stopped.kind, stopped.id)), len(before))
+    return (*before[:place], stopped)
