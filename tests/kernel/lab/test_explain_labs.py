@@ -109,7 +109,8 @@ def test_a_way_back_that_is_broken_by_hand(eks: RunningWorld) -> None:
 
 def test_who_listens_counts_where_a_port_is_asked_for(eks: RunningWorld) -> None:
     assert explained(eks, "pod2", "pod3", port=8080)["explanation"] == {
-        "way": "there", "kind": "program", "id": "pod3", "verdict": "stops", "code": None, "reason": "nothing listens on tcp 8080", "packet": "",
+        "way": "there", "kind": "program", "id": "pod3", "verdict": "stops", "code": None, "reason": "nothing listens on tcp 8080",
+        "packet": "",
     }
     with eks.kernel.open_socket(f"{eks.name}-pod3", socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", 8080))
