@@ -24,7 +24,8 @@ def explained(lab: Lab, known: Known, source: Target, target: Target, protocol: 
         if not end.address:
             raise UsageError(f"{end.name} has no address", "'labnet status' says why")
     if source.kind == "address":
-        raise UsageError(f"nothing of this lab has the address {source.name}", "a way begins at a pod, a node, the internet or a network outside")
+        hint = "a way begins at a pod, a node, the internet or a network outside"
+        raise UsageError(f"nothing of this lab has the address {source.name}", hint)
     if {source.kind, target.kind} <= {"internet", "onprem"}:
         both = "in the Internet" if source.kind == target.kind == "internet" else "outside of AWS"
         raise UsageError(f"both ends are {both}", "one of them is a pod, a node or an address of a VPC")

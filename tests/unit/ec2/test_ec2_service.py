@@ -151,7 +151,8 @@ def vpc_objects(service: Ec2Service, subnet: str) -> None:
     service.call("up", "AttachVpnGateway", {"VpnGatewayId": private, "VpcId": vpc})
     service.call("up", "EnableVgwRoutePropagation", {"GatewayId": private, "RouteTableId": table})
     customer = service.call("up", "CreateCustomerGateway", {"Type": "ipsec.1", "IpAddress": "192.0.2.201"})["CustomerGateway"]
-    wanted = {"Type": "ipsec.1", "VpnGatewayId": private, "CustomerGatewayId": customer["CustomerGatewayId"], "Options": {"StaticRoutesOnly": True}}
+    wanted = {"Type": "ipsec.1", "VpnGatewayId": private, "CustomerGatewayId": customer["CustomerGatewayId"]}
+    wanted["Options"] = {"StaticRoutesOnly": True}
     vpn = service.call("up", "CreateVpnConnection", wanted)["VpnConnection"]["VpnConnectionId"]
     service.call("up", "CreateVpnConnectionRoute", {"VpnConnectionId": vpn, "DestinationCidrBlock": "192.168.0.0/16"})
     interface = {"virtualInterfaceName": "plant", "virtualGatewayId": private, "vlan": 101, "asn": 65_000}
