@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, tostring
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
@@ -176,6 +175,8 @@ def connection_shape(state: CloudState, connection: VpnConnection) -> dict[str, 
 
 def _configuration(state: CloudState, connection: VpnConnection) -> str:
     """What the customer's device must know, in the shape of AWS's document."""
+    from xml.etree.ElementTree import Element, SubElement, tostring  # late: only who describes a connection needs it
+
     customer = state.customer_gateways[connection.customer_gateway_id]
     root = Element("vpn_connection", id=connection.id)
     for name, text in (

@@ -10,6 +10,9 @@ from builders_cloud import a_cloud, entry, tcp, with_acl, with_group, with_node,
 from builders_vpn import OFFICE_VPN, VGW, propagating, with_interface, with_site, with_vgw, with_vpn
 from fabric_world import World
 
+from labnet.ec2 import limits
+from labnet.ec2.cloud import execute
+from labnet.ec2.rules.request import Context
 from labnet.fabric import tables
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import Peering, PeeringSide
@@ -227,3 +230,41 @@ def test_nothing_drifts_and_all_goes(office: World) -> None:
     empty = replace(CloudState(office.lab), sites=office.cloud.sites)
     office.go(empty)
     assert set(office.kernel.known) == {site(office)}
+
+
+def test_one_network_and_two_vpcs(world: World) -> None:
+    cloud = with_subnet(with_vpc(an_office(world.lab), "vpc-blue", "10.20.0.0/16", name="blue"), "subnet-blue", "vpc-blue", "10.20.0.0/24")
+    cloud = with_node(cloud, "blue", "10.20.0.10", subnet="subnet-blue")
+    second = "vgw-00000000000000002"
+    cloud = with_vpn(
+        with_vgw(cloud, "vpc-blue", second), "office", OFFICE, key="vpn-0000000000office2", gateway=second, inside="169.254.78.0/30"
+    )
+    begin(world, routed(cloud, {OFFICE: second, "10.10.0.0/16": second}, "vpc-blue"))
+    assert world.ping(world.node("red"), DB)
+    assert world.ping(world.node("blue"), DB)
+    assert world.ping(site(world), "10.20.0.10")
+    assert world.kernel.exists(f"{world.lab}-vgw.blue")
+    before = world.dropped(tables.DROP_VGW_UNKNOWN, f"{world.lab}-vgw.blue")
+    assert world.ping(world.node("blue"), "10.10.0.10", silence=True) is None, "a network outside is no way from VPC to VPC"
+    assert world.dropped(tables.DROP_VGW_UNKNOWN, f"{world.lab}-vgw.blue") == before + 1
+
+
+def test_a_private_way_out_of_a_nat_gateway(office: World) -> None:
+    """What a NAT gateway sends to a network outside has its private address, and the answer comes back to it."""
+    cloud = with_subnet(office.cloud, "subnet-n", "vpc-1", "10.10.64.0/24")
+    context = Context(0.0, limits.load())
+    cloud, made = execute(cloud, "AllocateAddress", {}, context)
+    params = {"SubnetId": "subnet-n", "AllocationId": made["AllocationId"], "ClientToken": "n", "PrivateIpAddress": "10.10.64.9"}
+    cloud, answer = execute(cloud, "CreateNatGateway", params, context)
+    nat = answer["NatGateway"]["NatGatewayId"]
+    cloud = with_table(cloud, "rtb-nat", "vpc-1", {OFFICE: VGW, "0.0.0.0/0": "igw-vpc-1"}, "subnet-n")
+    office.go(routed(cloud, {OFFICE: nat}))
+    listening = office.listen(site(office), 8080)
+    client = office.connect(office.node("red"), DB, 8080)
+    assert client is not None
+    accepted, asker = listening.accept()
+    accepted.close()
+    assert asker[0] == "10.10.64.9"
+    assert office.ping(site(office), "10.10.64.9", silence=True) is None, "a NAT gateway is for nobody outside"
+    before = office.dropped(tables.DROP_NAT_INBOUND, f"{office.lab}-nat.{nat.removeprefix('nat-')}")
+    assert before >= 1

@@ -9,9 +9,11 @@ import pytest
 from labnet.ec2 import limits
 from labnet.ec2.rules.routes import all_routes
 from labnet.ec2.service import Ec2Service
+from labnet.errors import UsageError
 from labnet.lab.cloud_setup import make_vpcs
 from labnet.lab.lifecycle import planned_namespaces
 from labnet.lab.sites_setup import sites_of
+from labnet.lab.world import refuse_other_changes
 from labnet.model.cloud import CloudState
 from labnet.sim.clock import LabClock
 
@@ -125,3 +127,10 @@ def test_what_ec2_is_asked_for(read) -> None:
     assert sites["plant"].hosts[0].address == "172.20.0.1", "without hosts there is one, with the first address"
     wanted = {"x-vgw", "x-vgw.blue", "x-onprem", "x-onprem.plant"}
     assert wanted <= set(planned_namespaces(scenario, "x"))
+
+
+def test_a_running_lab_keeps_its_networks(read) -> None:
+    before, after = read(WHOLE), read(WHOLE.replace("192.168.10.20", "192.168.10.21"))
+    refuse_other_changes(before, before, before.cni.env)
+    with pytest.raises(UsageError, match="differs from the scenario in: onPremises"):
+        refuse_other_changes(before, after, before.cni.env)
