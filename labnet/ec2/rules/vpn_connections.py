@@ -214,7 +214,7 @@ _ROUTE = "VpnConnectionId DestinationCidrBlock"
 ACTIONS = {
     "CreateVpnConnection": action(
         create, "Type CustomerGatewayId VpnGatewayId Options TagSpecifications", "Type CustomerGatewayId VpnGatewayId",
-        state_only="Options.TunnelOptions",
+        state_only="Options.TunnelOptions.PreSharedKey",
     ),
     "DeleteVpnConnection": action(delete, "VpnConnectionId", "VpnConnectionId"),
     "DescribeVpnConnections": action(describe_connections, "VpnConnectionIds Filters", mutates=False),
