@@ -46,6 +46,8 @@ def trace_verb(
 ) -> int:
     """Send one packet FROM a node or pod TO a pod, node, address or internet, and show every hop that it takes.
 
+    Networks outside of AWS (`onPremises`) and their hosts can be either end too, by their names.
+
     At each: namespace, interface, MACs, addresses and what NAT changed, TTL, and the rule and table that chose the way on.
     Exit code 0 when it was delivered, 3 when not.
     """

@@ -24,12 +24,13 @@ SOURCE_PORT = 40_000
 
 @frozen
 class End:
-    """One end: `netns` "" for an address outside of nodes and pods; the Internet has none either."""
+    """One end: `netns` "" for an address outside of nodes and pods; the Internet and networks outside (`site`) have none either."""
 
     name: str
     address: str
     netns: str = ""
     internet: bool = False
+    site: str = ""
 
 
 def explain(cloud: CloudState, world: World, source: End, target: End, protocol: str, port: int | None) -> Explanation:
@@ -67,7 +68,7 @@ class _Judge:
         self.cloud, self.world = cloud, world
         self.components: list[Component] = []
         self.known, self.memory = Known(), Memory()
-        self.landed = target.netns
+        self.landed, self.landed_site = target.netns, target.site
         """Where the way there ended: the answers begin there."""
 
     def go(self, way: Way, start: End, end: End, flow: Flow) -> Flow | None:
@@ -75,7 +76,8 @@ class _Judge:
         walk = Walk(self.cloud, way, self.known, self.components)
         netns = start.netns if way == "there" else self.landed
         if not netns:
-            arrival = walk.internet(flow)
+            site = start.site if way == "there" else self.landed_site
+            arrival = walk.from_site(site, flow) if site else walk.internet(flow)
         else:
             passage = leave(self.world, netns, _packet(flow), self.memory)
             found = self.inside(walk, passage, flow, end)
@@ -86,7 +88,7 @@ class _Judge:
             if arrival.served:
                 return None
             if arrival.eni is None:
-                self.landed = ""
+                self.landed, self.landed_site = "", arrival.site
                 return arrival.flow
             passage = self.enter(arrival.eni, arrival.flow)
             found = self.inside(walk, passage, arrival.flow, end)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from labnet.ec2.rules.routes import all_routes, is_active
+from labnet.ec2.rules.ways import Way, gateway_at, ways_of
 from labnet.fabric.places import gateway_of, is_plugged
+from labnet.fabric.vpn import ways_to
 from labnet.model.addressing import contains, prefix_length
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway, RouteTable, VpcRoute
@@ -86,3 +88,26 @@ def nat_of(cloud: CloudState, eni: Eni) -> NatGateway | None:
 def has_gateway(cloud: CloudState, vpc_id: str) -> bool:
     """Has the VPC an internet gateway?"""
     return gateway_of(cloud, vpc_id) is not None
+
+
+def way_out(cloud: CloudState, gateway_id: str, address: str) -> tuple[str, Way] | None:
+    """The block and the way by which a virtual private gateway sends to an address: longest prefix, then the preferred one.
+
+    A way with nobody at its other end is told only where no other one fits.
+    """
+    fitting = [
+        (destination, way) for way in ways_of(cloud, gateway_id) for destination in way.destinations if contains(destination, address)
+    ]
+    up = [pair for pair in fitting if pair[1].site is not None]
+    return max(up or fitting, key=lambda pair: prefix_length(pair[0]), default=None)
+
+
+def way_in(cloud: CloudState, site: str, address: str) -> tuple[Way, str, str] | None:
+    """The way by which a network outside sends to an address, with the gateway and the VPC at its other end."""
+    found: tuple[int, Way, str] | None = None
+    for way, vpc_id in ways_to(cloud, site):
+        for cidr in cloud.vpcs[vpc_id].cidrs:
+            if contains(cidr, address) and (found is None or prefix_length(cidr) > found[0]):
+                found = prefix_length(cidr), way, vpc_id
+    gateway = gateway_at(cloud, found[2]) if found is not None else None
+    return None if found is None or gateway is None else (found[1], gateway.id, found[2])

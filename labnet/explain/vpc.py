@@ -32,11 +32,12 @@ class Stopped(Exception):
 
 @frozen
 class Arrival:
-    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), or at a service of the VPC (`served`)."""
+    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), in a network outside, or at a service (`served`)."""
 
     flow: Flow
     eni: Eni | None = None
     served: bool = False
+    site: str = ""
 
 
 @frozen
@@ -101,6 +102,8 @@ class Walk:
             return self.into(self.owner(subnet.vpc_id, flow), sender, flow)
         if target.startswith("igw-"):
             return self.out_of_igw(subnet.vpc_id, flow)
+        if target.startswith("vgw-"):
+            return self.out_of_vgw(subnet.vpc_id, target, flow)
         if target.startswith("nat-"):
             return self.into_nat(self.cloud.nat_gateways[target], sender, flow)
         if target.startswith("pcx-"):
@@ -117,7 +120,7 @@ class Walk:
     # ---- to an ENI ----
 
     def into(self, eni: Eni, sender: Sender | None, flow: Flow) -> Arrival:
-        """The flow comes to an ENI, from a subnet or (`sender` None) from the internet gateway."""
+        """The flow comes to an ENI, from a subnet or (`sender` None) from a gateway at the VPC's edge."""
         if sender is None or sender.subnet.id != eni.subnet_id:
             self.acl(self.cloud.subnets[eni.subnet_id], False, flow)
         nat = facts.nat_of(self.cloud, eni)
@@ -237,6 +240,36 @@ class Walk:
         inward = replace(flow, dst=private)
         self.passes("internet-gateway", gateway.id, f"{flow.dst} becomes {private}", inward)
         return self.into(eni, None, inward)
+
+    def out_of_vgw(self, vpc_id: str, gateway_id: str, flow: Flow) -> Arrival:
+        """A virtual private gateway: from an address of its VPC to one behind a connection that has somebody at its other end."""
+        if not facts.inside(self.cloud, vpc_id, flow.src):
+            text = f"{flow.src} is outside its VPC: it connects the VPC and nothing behind it"
+            self.stop("vpn-gateway", gateway_id, text, "", flow)
+        found = facts.way_out(self.cloud, gateway_id, flow.dst)
+        if found is None or facts.inside(self.cloud, vpc_id, flow.dst):
+            self.stop("vpn-gateway", gateway_id, f"knows no way to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
+        destination, way = found
+        if way.site is None:
+            self.stop("vpn-gateway", gateway_id, f"nobody is at the other end of {way.id}", codes.BAD_STATE_VPN, flow)
+        self.passes("vpn-gateway", gateway_id, f"{destination} → {way.id}", flow)
+        if all(host.address != flow.dst for host in way.site.hosts):
+            self.stop("network", way.site.name, f"nothing has the address {flow.dst} there", codes.NO_POSSIBLE_DESTINATION, flow)
+        self.passes("network", way.site.name, f"{flow.dst} is a host of it", flow)
+        return Arrival(flow, site=way.site.name)
+
+    def from_site(self, site: str, flow: Flow) -> Arrival:
+        """A network outside sends to what it knows by its connections: blocks of VPCs."""
+        found = facts.way_in(self.cloud, site, flow.dst)
+        if found is None:
+            self.stop("network", site, f"knows no way to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
+        way, gateway_id, vpc_id = found
+        self.passes("network", site, f"sends it by {way.id}", flow)
+        if facts.inside(self.cloud, vpc_id, flow.src):
+            text = f"{flow.src} is an address of the VPC behind it"
+            self.stop("vpn-gateway", gateway_id, text, codes.GATEWAY_REJECTS_SPOOFED_TRAFFIC, flow)
+        self.passes("vpn-gateway", gateway_id, f"leads into {vpc_id}", flow)
+        return self.into(self.owner(vpc_id, flow), None, flow)
 
     def into_nat(self, nat: NatGateway, sender: Sender, flow: Flow) -> Arrival:
         """A NAT gateway takes a flow of its VPC and sends it on as its own."""

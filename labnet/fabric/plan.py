@@ -14,6 +14,7 @@ from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_
 from labnet.fabric.port import plan_eni, subnet_mark
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import mark_text, plan_groups
+from labnet.fabric.vpn import plan_site, plan_vgw
 from labnet.model.addressing import contains, resolver_of, router_of
 from labnet.model.cloud import CloudState, Subnet, Vpc
 from labnet.model.names import internet_netns
@@ -62,7 +63,7 @@ def _router_elements(subnet: Subnet, services: tuple[str, ...]) -> tuple[NftElem
 
 def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[Part, ...]:
     """Every (namespace, slice) of a cloud, in the order in which they can be applied to empty namespaces."""
-    parts: list[Part] = [plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs]
+    parts: list[Part] = [*(plan_site(cloud, site) for site in cloud.sites), *(plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs)]
     if internet_netns(cloud.lab) in namespaces(cloud):
         parts.append((internet_netns(cloud.lab), plan_internet(cloud)))
     for gateway_id in cloud.internet_gateways:
@@ -74,6 +75,8 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
         parts += plan_nat(cloud, nat_id)
     for peering_id in cloud.peerings:
         parts += plan_peering(cloud, peering_id)
+    for vgw_id in cloud.vpn_gateways:
+        parts += plan_vgw(cloud, vgw_id)
     parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
     for instance in cloud.instances.values():
         if is_alive(instance):

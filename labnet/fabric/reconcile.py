@@ -18,6 +18,7 @@ from labnet.fabric.port import delivered, plan_eni
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
 from labnet.fabric.untracked import interrupted
+from labnet.fabric.vpn import gateways_touched, plan_site, plan_vgw
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -51,6 +52,15 @@ class Fabric:
     def namespaces(self, cloud: CloudState) -> tuple[str, ...]:
         """The namespaces that a cloud's objects need."""
         return namespaces(cloud)
+
+    def begin(self, cloud: CloudState) -> None:
+        """Make the networks outside of AWS: they are there before anything in it, and until the end. Errors: KernelError."""
+        sites = [plan_site(cloud, site) for site in cloud.sites]
+        if sites:
+            self._kernel.create_netns([netns for netns, _ in sites])
+            for netns, _ in sites:
+                self._tell(netns, "made")
+            self._slices.set(sites)
 
     def assume(self, cloud: CloudState) -> None:
         """Record what an earlier process made for this cloud, touching nothing."""
@@ -114,6 +124,7 @@ class _Touched:
     internet: bool = False
     nats: set[str] = field(default_factory=set)
     peerings: set[str] = field(default_factory=set)
+    vgws: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)  # VPCs whose routes may differ
 
 
@@ -192,6 +203,9 @@ def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
     for _, was_gateway, is_gateway in _changed(old.internet_gateways, new.internet_gateways):
         touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
     touched.routes |= touched.vpcs | _vpcs_with_moved_targets(old, new, touched)
+    for gateway in gateways_touched(old, new, touched.vpcs):
+        touched.vgws.add(gateway.id)
+        touched.routes |= {gateway.vpc_id} if gateway.vpc_id is not None else set()
 
 
 def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched) -> set[str]:
@@ -247,6 +261,8 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
         parts += plan_nat(cloud, nat_id)
     for peering_id in _present(touched.peerings, cloud.peerings):
         parts += plan_peering(cloud, peering_id)
+    for vgw_id in _present(touched.vgws, cloud.vpn_gateways):
+        parts += plan_vgw(cloud, vgw_id)
     parts += [plan_routes(cloud, vpc_id) for vpc_id in _present(touched.routes, cloud.vpcs)]
     for instance_id in _present(touched.instances, cloud.instances):
         instance = cloud.instances[instance_id]
@@ -354,7 +370,7 @@ def _retranslated(old: CloudState, new: CloudState, eni_id: str) -> Iterator[tup
 def _namespace_changes(old: CloudState, new: CloudState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(made, gone), both in order."""
     shelves = ((old.vpcs, new.vpcs), (old.instances, new.instances), (old.internet_gateways, new.internet_gateways),
-               (old.nat_gateways, new.nat_gateways))  # fmt: skip
+               (old.nat_gateways, new.nat_gateways), (old.vpn_gateways, new.vpn_gateways))  # fmt: skip
     if all(was is now for was, now in shelves):
         return (), ()
     was, now = namespaces(old), namespaces(new)

@@ -26,6 +26,8 @@ from labnet.fabric.peering import address_beyond, is_linked
 from labnet.fabric.places import vpc_netns_of
 from labnet.fabric.port import subnet_mark
 from labnet.fabric.security import mark_text
+from labnet.fabric.vpn import AT_GATEWAY as AT_VGW
+from labnet.fabric.vpn import VPC_PORT as VGW_PORT
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import LOCAL, RouteTable, VpcRoute
 from labnet.model.names import digest, eni_port, nat_port, peering_port
@@ -94,6 +96,8 @@ def _next_hop(cloud: CloudState, table: RouteTable, target: str) -> tuple[str, s
     """Port and neighbour of a target that is there."""
     if target.startswith("igw-"):
         return VPC_PORT, AT_GATEWAY
+    if target.startswith("vgw-"):
+        return VGW_PORT, AT_VGW
     if target.startswith("nat-"):
         return nat_port(target), cloud.nat_gateways[target].private_address
     if target.startswith("pcx-"):

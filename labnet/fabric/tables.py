@@ -38,6 +38,7 @@ LINK_LOCAL = (*SERVICES, RESOLVER_ADDRESS)
 TABLE = "vpc"
 GATEWAY_TABLE = "igw"
 NAT_TABLE = "natgw"
+VGW_TABLE = "vgw"
 
 # sets and maps of table `ip vpc`
 ENI_ADDRESS = "eni_address"  # ifname . ipv4_addr: the addresses of the ENI behind a port
@@ -67,6 +68,9 @@ MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
 # map of table `ip natgw` (iptables has `nat`) in a NAT gateway's namespace
 OWN_ADDRESS = "own_address"  # ifname : ipv4_addr
 
+# set of table `ip vgw`, beside its own `vpc_cidrs`
+BEYOND = "beyond"  # ipv4_addr, intervals: what the gateway knows a way to
+
 # maps of table `ip igw`
 TO_PRIVATE = "to_private"  # ipv4_addr : ipv4_addr
 TO_PUBLIC = "to_public"  # ipv4_addr : ipv4_addr
@@ -91,6 +95,10 @@ DROP_IGW_SPOOFED = "internet gateway: source inside the VPC"
 DROP_IGW_FOREIGN = "internet gateway: source outside the VPC"
 DROP_IGW_UNKNOWN = "internet gateway: no such public address"
 DROP_IGW_UNMAPPED = "internet gateway: no public address"
+DROP_VGW_SPOOFED = "virtual private gateway: source inside the VPC"
+DROP_VGW_TRANSIT = "virtual private gateway: destination outside the VPC"
+DROP_VGW_FOREIGN = "virtual private gateway: source outside the VPC"
+DROP_VGW_UNKNOWN = "virtual private gateway: no way to the destination"
 DROP_NAT_PROTOCOL = "NAT gateway: protocol"
 DROP_NAT_INVALID = "NAT gateway: no such flow"
 DROP_NAT_INBOUND = "NAT gateway: no inbound"
@@ -297,6 +305,21 @@ _NAT_BODY = f"""
   }}
 """
 
+_VGW_BODY = f"""
+  set {VPC_CIDRS} {{ type ipv4_addr; flags interval; }}
+  set {BEYOND} {{ type ipv4_addr; flags interval; }}
+  chain cross {{ type filter hook prerouting priority -310; policy accept;
+    iifname "vpc" goto from_vpc
+    ip saddr @{VPC_CIDRS} counter drop comment "{DROP_VGW_SPOOFED}"
+    ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_VGW_TRANSIT}"
+  }}
+  chain from_vpc {{
+    ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_VGW_FOREIGN}"
+    ip daddr != @{BEYOND} counter drop comment "{DROP_VGW_UNKNOWN}"
+  }}
+  chain input {{ type filter hook input priority 0; policy drop; }}
+"""
+
 TABLES = (NftTable("netdev", TABLE, _NETDEV_BODY), NftTable("ip", TABLE, _IP_BODY))
 """The tables of a VPC's namespace."""
 
@@ -305,6 +328,9 @@ GATEWAY_TABLES = (NftTable("ip", GATEWAY_TABLE, _GATEWAY_BODY),)
 
 NAT_TABLES = (NftTable("ip", NAT_TABLE, _NAT_BODY),)
 """The table of a NAT gateway's namespace: port translation, nothing from outside, a reset for TCP flows that it does not know."""
+
+VGW_TABLES = (NftTable("ip", VGW_TABLE, _VGW_BODY),)
+"""The table of a virtual private gateway's namespace: between its VPC and the networks behind it, and nothing else; it tracks no flow."""
 
 TTL_RULES = (
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-eq 255 -j MARK --set-xmark 0x80000000/0x80000000"),

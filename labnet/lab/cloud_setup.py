@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labnet.lab import routes_setup
+from labnet.lab import routes_setup, sites_setup
 from labnet.lab.cloud_acls import make_acls
 from labnet.lab.routes_setup import tagged as _tagged
+from labnet.model.cloud_vpn import Site
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
 
@@ -31,11 +32,12 @@ class CloudIds:
     """Node → (route table id, destination) of the routes that lead to it."""
 
 
-async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
-    """Create every VPC with its gateway, subnets and security groups. Errors: Ec2Error."""
+async def make_vpcs(api: Ec2Api, scenario: Scenario, sites: Mapping[str, Site] | None = None) -> CloudIds:
+    """Create every VPC with its gateways, subnets and security groups, and connect it with networks outside. Errors: Ec2Error."""
     ids = CloudIds()
     for vpc in scenario.vpcs:
         await _make_vpc(api, vpc, ids)
+    await sites_setup.connect(api, scenario, sites or {}, ids.vpcs, ids.targets)
     await routes_setup.make_gateways(api, scenario, ids.vpcs, ids.subnets, ids.targets)
     nodes = {node.name for node in scenario.nodes}
     for vpc in scenario.vpcs:

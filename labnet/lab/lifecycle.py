@@ -179,6 +179,8 @@ def planned_namespaces(scenario: Scenario, lab: str) -> list[str]:
     """Every namespace that `up` will make for this scenario."""
     wanted = [names.vpc_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs)]
     wanted += [names.igw_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs) if vpc.internet_gateway]
+    wanted += [names.vgw_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs) if vpc.vpn_gateway]
+    wanted += [names.site_netns(lab, None if n == 0 else site.name) for n, site in enumerate(scenario.on_premises)]
     wanted += [names.internet_netns(lab)] if any(vpc.internet_gateway for vpc in scenario.vpcs) else []
     wanted += [names.node_netns(lab, node.name) for node in scenario.nodes]
     wanted += [names.pod_netns(lab, pod.namespace, pod.name) for pod in scenario.pods if not pod.host_network]

@@ -10,7 +10,9 @@ from labnet.ports import Ec2Api
 
 INTERNET_GATEWAY = "internetGateway"
 """The word for a VPC's internet gateway as the target of a route."""
-_MEMBERS = {"igw": "GatewayId", "nat": "NatGatewayId", "pcx": "VpcPeeringConnectionId"}
+VPN_GATEWAY = "vpnGateway"
+"""The same for its virtual private gateway."""
+_MEMBERS = {"igw": "GatewayId", "vgw": "GatewayId", "nat": "NatGatewayId", "pcx": "VpcPeeringConnectionId"}
 NodeRoutes = dict[str, list[tuple[str, str]]]
 """Node → (route table id, destination): routes that can only be made when the node is there."""
 
@@ -53,9 +55,12 @@ async def make_tables(
             if target in nodes:
                 later.setdefault(target, []).append((table_id, destination))
                 continue
-            key = targets[f"{vpc.name}/{target}" if target == INTERNET_GATEWAY else target]
+            key = targets[f"{vpc.name}/{target}" if target in (INTERNET_GATEWAY, VPN_GATEWAY) else target]
             route = {"RouteTableId": table_id, "DestinationCidrBlock": destination, _MEMBERS[key.partition("-")[0]]: key}
             await api.call("CreateRoute", route)
+        if table.propagate:
+            params = {"RouteTableId": table_id, "GatewayId": targets[f"{vpc.name}/{VPN_GATEWAY}"]}
+            await api.call("EnableVgwRoutePropagation", params)
         for subnet in vpc.subnets:
             if subnet.route_table == table.name:
                 await api.call("AssociateRouteTable", {"RouteTableId": table_id, "SubnetId": subnets[subnet.name]})

@@ -9,6 +9,7 @@ from typing import Any
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Path
+from labnet.model.addressing import bounds, to_text
 from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
 from labnet.model.cluster import ContainerSpec
 from labnet.model.scenario import (
@@ -30,6 +31,7 @@ from labnet.model.scenario import (
     RouteTableSpec,
     Scenario,
     SecurityGroupSpec,
+    SiteSpec,
     SubnetSpec,
     TaintSpec,
     VpcSpec,
@@ -37,6 +39,8 @@ from labnet.model.scenario import (
 
 DEFAULT_VPC = "vpc"
 """The name of a VPC that has none."""
+DEFAULT_MTUS = {"vpn": 1446, "direct-connect": 1500}
+"""Source: docs/sources.md#virtual-private-gateways"""
 ALLOW_ALL: Mapping[str, Any] = {"protocol": "-1", "cidr": "0.0.0.0/0"}
 """What a security group lets out when nothing is said, as a new one does on AWS."""
 
@@ -76,6 +80,7 @@ def build(document: schema.Document, source: str) -> Scenario:
         name=document.metadata.name,
         description=document.metadata.description,
         vpcs=tuple(_vpc(path, vpc) for path, vpc in vpcs_of(document)),
+        on_premises=tuple(_site(document, site) for site in document.on_premises),
         nodes=tuple(spec for node in document.nodes for spec in _nodes(node)),
         cni=CniSpec(document.cni.kind, document.cni.dialect, dict(document.cni.env)),
         pods=tuple(_pod(pod) for pod in document.pods),
@@ -124,12 +129,32 @@ def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     return VpcSpec(
         vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
         route_tables=tuple(
-            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables
+            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes), one.propagate)
+            for one in vpc.route_tables
         ),
         nat_gateways=tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
         peerings=tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
         network_acls=_acls(vpc), dns_support=vpc.dns.support, dns_hostnames=vpc.dns.hostnames,
+        vpn_gateway=vpc.vpn_gateway,
     )
+
+
+def site_blocks(site: vpcwords.OnPremises) -> list[str]:
+    """The blocks of a network outside."""
+    return [*([site.cidr] if site.cidr is not None else []), *(site.cidrs or ())]
+
+
+def site_hosts(site: vpcwords.OnPremises) -> tuple[tuple[str, str], ...]:
+    """(name, address) of its hosts: where none is named, one with the first address of its block."""
+    if site.hosts or not site_blocks(site):
+        return tuple((host.name, host.address) for host in site.hosts)
+    return ((site.name, to_text(bounds(site_blocks(site)[0])[0] + 1)),)
+
+
+def _site(document: schema.Document, site: vpcwords.OnPremises) -> SiteSpec:
+    home = site.vpc or vpc_name(vpcs_of(document)[0][1])
+    mtu = site.mtu or DEFAULT_MTUS[site.connection]
+    return SiteSpec(site.name, tuple(site_blocks(site)), site_hosts(site), site.connection, home, mtu)
 
 
 def _acls(vpc: vpcwords.Vpc) -> tuple[NetworkAclSpec, ...]:

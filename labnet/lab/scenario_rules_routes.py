@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
-from labnet.lab.routes_setup import INTERNET_GATEWAY
+from labnet.lab.routes_setup import INTERNET_GATEWAY, VPN_GATEWAY
 from labnet.lab.scenario_build import blocks_of, node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_rules_ec2 import MAX_NODES_LISTED
@@ -40,6 +40,7 @@ def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
         return {}
     subnets = {subnet.name for subnet in vpc.subnets}
     found = [INTERNET_GATEWAY] if vpc.internet_gateway else []
+    found += [VPN_GATEWAY] if vpc.vpn_gateway else []
     found += [nat.name for nat in vpc.nat_gateways] + [one.name for one in vpc.peerings]
     found += [one.name for _path, other in vpcs_of(document) for one in other.peerings if one.peer == vpc_name(vpc)]
     listed = (node for node in document.nodes if node.subnet in subnets and (node.count or 1) <= MAX_NODES_LISTED)
@@ -48,7 +49,7 @@ def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
 
 
 def _named(name: str, path: Path, what: str, seen: dict[str, Path], findings: Findings) -> None:
-    if not NAME_RE.fullmatch(name) or name == INTERNET_GATEWAY:
+    if not NAME_RE.fullmatch(name) or name in (INTERNET_GATEWAY, VPN_GATEWAY):
         findings.add(path, f"{name!r} is no name for a {what}", "letters, digits, dots, dashes and underscores, 63 at most")
     unique(seen, name, path, "NAT gateway or peering", findings)
 
@@ -90,6 +91,8 @@ def _tables(path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings:
             hint = "letters, digits, dots, dashes and underscores, 63 at most"
             findings.add((*at, "name"), f"{table.name!r} is no name for a route table", hint)
         unique(seen, table.name, (*at, "name"), "route table of this VPC", findings)
+        if table.propagate and not vpc.vpn_gateway:
+            findings.add((*at, "propagate"), "there is nobody to learn from: the VPC has no VPN gateway", "add 'vpnGateway: true' to the VPC")
         taken: dict[str, Path] = {}
         for m, route in enumerate(table.routes):
             _route(route, (*at, "routes", m), vpc, targets, findings)
@@ -123,7 +126,7 @@ def _check_destination(route: vpcwords.Route, path: Path, vpc: vpcwords.Vpc, tar
         findings.add((*path, "destination"), f"{route.destination} is the VPC's own: that route is local in every table", "remove it")
     elif route.destination not in {subnet.cidr for subnet in vpc.subnets}:
         findings.add((*path, "destination"), f"{route.destination} is a part of the VPC and no subnet", "name a whole subnet's block")
-    elif route.target == INTERNET_GATEWAY or route.target in {one.name for one in vpc.peerings}:
+    elif route.target in (INTERNET_GATEWAY, VPN_GATEWAY) or route.target in {one.name for one in vpc.peerings}:
         message = f"{route.target} cannot be the way to a subnet of the VPC"
         findings.add((*path, "target"), message, "a node or a NAT gateway can")
 

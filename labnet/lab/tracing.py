@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import LabnetError, UsageError
+from labnet.fabric.places import site_netns_of
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.sites_setup import outside
 from labnet.lab.targets import Known, Target
 from labnet.model import names
 from labnet.model.packet import Path as PacketPath
@@ -54,7 +56,7 @@ class Tracer:
             for instance in cloud.instances.values()
             if instance.state == "running" and (enis := cloud.enis_of(instance.id))
         }
-        return Known(self._lab.lab, nodes, {pod.key: pod.ip for pod in self._lab.pods()})
+        return Known(self._lab.lab, nodes, {pod.key: pod.ip for pod in self._lab.pods()}, outside(cloud))
 
     def kernel(self) -> LinuxKernel:
         """A door of its own to the lab's namespaces, for a thread."""
@@ -72,7 +74,8 @@ class Tracer:
             if not end.address:
                 raise UsageError(f"{end.name} has no address", "'labnet status' says why")
             if what == "source" and not end.netns:
-                raise UsageError(f"nothing of this lab has the address {end.name}", "a trace starts at a pod, a node or the internet")
+                hint = "a trace starts at a pod, a node, the internet or a network outside"
+                raise UsageError(f"nothing of this lab has the address {end.name}", hint)
         result = await asyncio.to_thread(self._run, source, target, cast(Protocol, protocol), port)
         results = [result]
         if both_ways and target.netns:
@@ -86,7 +89,7 @@ class Tracer:
         try:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
-                port=port or 0, target_netns=target.netns,
+                port=port or 0, target_netns=target.netns, source_ip=source.address if source.kind == "onprem" else "",
             )
             return trace(door, lambda: self.world(door), request)
         finally:
@@ -101,6 +104,8 @@ class Tracer:
             roles[name], owners[name] = _place(lab.lab, name)
         for nat in lab.ec2.state.nat_gateways.values():
             owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)
+        for site in lab.ec2.state.sites:
+            roles[site_netns_of(lab.ec2.state, site)], owners[site_netns_of(lab.ec2.state, site)] = "onprem", site
         for node in self.known().nodes:
             netns = names.node_netns(lab.lab, node)
             roles[netns], owners[netns] = "node", node
@@ -130,4 +135,6 @@ def _place(lab: str, netns: str) -> tuple[Role, str]:
         return "igw", rest
     if word == "nat":
         return "nat", rest
+    if word == "vgw":
+        return "vgw", rest
     return ("internet", rest) if word == "internet" else ("vpc", rest)

@@ -15,6 +15,7 @@ from typing import Any
 from labnet.ec2 import limits
 from labnet.ec2.service import Ec2Service
 from labnet.errors import UsageError
+from labnet.fabric.places import site_netns_of
 from labnet.fabric.reconcile import Fabric
 from labnet.kernel.slices import SliceBook
 from labnet.kube.scheduler import Scheduler
@@ -28,6 +29,7 @@ from labnet.lab.host import Host, NoHost
 from labnet.lab.node import NodeParts
 from labnet.lab.resolvers import Resolvers
 from labnet.lab.rollout import Rollout, differences
+from labnet.lab.sites_setup import sites_of
 from labnet.lab.status import Facts, status
 from labnet.lab.vpc_services import VpcServices
 from labnet.lab.waiting import Waiter
@@ -58,7 +60,7 @@ class World:
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, self._retire)
-        state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
+        state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario), sites=sites_of(scenario, lab))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
         self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
@@ -88,7 +90,8 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
-        self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
+        self.fabric.begin(self.ec2.state)
+        self._ids = await cloud_setup.make_vpcs(self._api, self.scenario, self.ec2.state.sites)
         kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -135,6 +138,8 @@ class World:
             return
         if self.kernel.exists(names.internet_netns(self.lab)):
             self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
+        for site in self.ec2.state.sites:
+            self.workloads.serve(site, site_netns_of(self.ec2.state, site), INTERNET_PORTS)
         self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
         self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self._start)
         self.ec2.observers.append(self._services.follow)
@@ -286,7 +291,8 @@ def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -
     """
     cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
+        "vpcs": (old.vpcs, new.vpcs), "onPremises": (old.on_premises, new.on_premises),
+        "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Literal
 
 from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
+from labnet.model.cloud_vpn import CustomerGateway, Site, VirtualInterface, VpnConnection, VpnGateway
 from labnet.model.values import frozen
 
 Tags = Mapping[str, str]
@@ -247,6 +248,12 @@ class CloudState:
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
     dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
+    vpn_gateways: Mapping[str, VpnGateway] = field(default_factory=dict)
+    customer_gateways: Mapping[str, CustomerGateway] = field(default_factory=dict)
+    vpn_connections: Mapping[str, VpnConnection] = field(default_factory=dict)
+    virtual_interfaces: Mapping[str, VirtualInterface] = field(default_factory=dict)
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    """Networks outside of AWS by name, as the lab's scenario has them: no request changes them, and no store keeps them."""
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -274,6 +281,8 @@ SHELVES: Mapping[str, type] = {
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
     "prefix_lists": PrefixList,
     "dhcp_options": DhcpOptions,
+    "vpn_gateways": VpnGateway, "customer_gateways": CustomerGateway, "vpn_connections": VpnConnection,
+    "virtual_interfaces": VirtualInterface,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

@@ -17,10 +17,11 @@ LOCAL = "local"
 
 @frozen
 class VpcRoute:
-    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection."""
+    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection; `propagated` = a virtual private gateway's."""
 
     destination: str
     target: str
+    propagated: bool = False
 
 
 @frozen
@@ -33,7 +34,10 @@ class RouteAssociation:
 
 @frozen
 class RouteTable:
-    """A route table. The local routes are not listed, they follow from the VPC's blocks; one that is, replaces the local one."""
+    """A route table. The local routes are not listed, they follow from the VPC's blocks; one that is, replaces the local one.
+
+    `propagating` are virtual private gateways: what they know the way to are routes too, as long as they are attached.
+    """
 
     id: str
     vpc_id: str
@@ -42,6 +46,7 @@ class RouteTable:
     tags: Mapping[str, str] = field(default_factory=dict)
     client_token: str = ""
     request_digest: str = ""
+    propagating: tuple[str, ...] = ()
 
     @property
     def is_main(self) -> bool:

@@ -56,11 +56,12 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class RouteTableSpec:
-    """A route table: (destination, target) pairs; `main` for subnets that name none."""
+    """A route table: (destination, target) pairs; `main` for subnets that name none, `propagate` to learn from the VPN gateway."""
 
     name: str
     main: bool = False
     routes: tuple[tuple[str, str], ...] = ()
+    propagate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,19 @@ class VpcSpec:
     network_acls: tuple[NetworkAclSpec, ...] = ()
     dns_support: bool = True
     dns_hostnames: bool = False
+    vpn_gateway: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpec:
+    """A network outside of AWS: (name, address) of its hosts, the name of its VPC, the MTU of its connection."""
+
+    name: str
+    cidrs: tuple[str, ...]
+    hosts: tuple[tuple[str, str], ...]
+    connection: Literal["vpn", "direct-connect"]
+    vpc: str
+    mtu_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +262,7 @@ class Scenario:
     name: str
     description: str = ""
     vpcs: tuple[VpcSpec, ...] = ()
+    on_premises: tuple[SiteSpec, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     cni: CniSpec = CniSpec()
     pods: tuple[PodSpec, ...] = ()

@@ -25,7 +25,7 @@ from labnet.trace.world import World
 
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
 FIRST_SOURCE_PORT, SOURCE_PORTS = 20_000, 10_000
-COUNTED_ROLES = frozenset({"vpc", "igw", "nat"})
+COUNTED_ROLES = frozenset({"vpc", "igw", "nat", "vgw"})
 
 
 @frozen

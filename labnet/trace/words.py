@@ -20,6 +20,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("no such public address", "no-route", "the internet gateway knows no such public address"),
     ("destination outside", "no-route", "a gateway gives packets to destinations inside the VPC only"),
     ("peering: source", "source-dest-check", "a peering connection carries only packets whose source is inside the VPC"),
+    ("virtual private gateway: no way", "no-route", "the virtual private gateway knows no way to this destination"),
+    ("virtual private gateway: source outside", "source-dest-check", "a virtual private gateway takes packets of its own VPC only"),
     ("nat gateway: no inbound", "not-listening", "a NAT gateway takes no connections and answers nothing itself"),
     ("nat gateway: no such flow", "no-route", "the NAT gateway knows no such connection"),
     ("nat gateway: protocol", "no-route", "a NAT gateway translates TCP, UDP and ICMP only"),

@@ -47,6 +47,7 @@ def delete_vpc(state: CloudState, params: Params, context: Context) -> Result:
     left = any(one.name != "default" for one in groups) or any(not one.is_main for one in tables) or any(not one.is_default for one in acls)
     left = left or any(one.vpc_id == vpc.id for one in state.subnets.values()) or any(one.vpc_id == vpc.id for one in state.enis.values())
     left = left or any(one.vpc_id == vpc.id for one in state.internet_gateways.values())
+    left = left or any(one.vpc_id == vpc.id for one in state.vpn_gateways.values())
     left = left or any(
         one.state in ("active", "pending-acceptance") and vpc.id in (one.requester.vpc_id, one.accepter.vpc_id)
         for one in state.peerings.values()

@@ -112,7 +112,8 @@ def _put(state: CloudState, table: RouteTable) -> CloudState:
 def table_shape(state: CloudState, table: RouteTable) -> dict[str, Any]:
     """`RouteTable`."""
     return {
-        "RouteTableId": table.id, "VpcId": table.vpc_id, "OwnerId": state.account_id, "PropagatingVgws": [], "Tags": tag_list(table.tags),
+        "RouteTableId": table.id, "VpcId": table.vpc_id, "OwnerId": state.account_id, "Tags": tag_list(table.tags),
+        "PropagatingVgws": [{"GatewayId": one} for one in table.propagating],
         "Associations": [
             {
                 "RouteTableAssociationId": one.id, "RouteTableId": table.id, "Main": one.subnet_id is None, "AssociationState": ASSOCIATED,

@@ -9,10 +9,12 @@ from typing import Any
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import get_instance, get_own_eni, get_peering, get_table
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid
+from labnet.ec2.rules.ways import propagated
 from labnet.errors import Ec2Error
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import LOCAL, RouteTable, VpcRoute
+from labnet.model.cloud_vpn import VpnGateway
 
 ROUTES_PER_TABLE = 50
 SERVICES = "169.254.168.0/22"
@@ -21,10 +23,10 @@ Target = Callable[[CloudState, RouteTable, str], str]
 
 
 def all_routes(state: CloudState, table: RouteTable) -> tuple[VpcRoute, ...]:
-    """A table's routes as they hold: one local route a block of the VPC, or what replaces it, then the others."""
+    """A table's routes as they hold: one local route a block of the VPC, or what replaces it, the others, what gateways propagate."""
     own = {route.destination: route for route in table.routes}
     local = tuple(own.pop(cidr, VpcRoute(cidr, LOCAL)) for cidr in state.vpcs[table.vpc_id].cidrs)
-    return (*local, *own.values())
+    return (*local, *own.values(), *propagated(state, table))
 
 
 def is_active(state: CloudState, table: RouteTable, route: VpcRoute) -> bool:
@@ -35,6 +37,9 @@ def is_active(state: CloudState, table: RouteTable, route: VpcRoute) -> bool:
     if target.startswith("igw-"):
         gateway = state.internet_gateways.get(target)
         return gateway is not None and gateway.vpc_id == table.vpc_id
+    if target.startswith("vgw-"):
+        private = state.vpn_gateways.get(target)
+        return private is not None and private.vpc_id == table.vpc_id
     if target.startswith("nat-"):
         nat = state.nat_gateways.get(target)
         return nat is not None and nat.state == "available"
@@ -55,8 +60,9 @@ def _instance_behind(state: CloudState, eni_id: str) -> str | None:
 
 def route_shape(state: CloudState, table: RouteTable, route: VpcRoute) -> dict[str, Any]:
     """`Route`."""
+    origin = "EnableVgwRoutePropagation" if route.propagated else "CreateRouteTable" if route.target == LOCAL else "CreateRoute"
     out: dict[str, Any] = {
-        "DestinationCidrBlock": route.destination, "Origin": "CreateRouteTable" if route.target == LOCAL else "CreateRoute",
+        "DestinationCidrBlock": route.destination, "Origin": origin,
         "State": "active" if is_active(state, table, route) else "blackhole",
     }
     kind = route.target.partition("-")[0]
@@ -72,7 +78,7 @@ def create(state: CloudState, params: Params, context: Context) -> Result:
     """CreateRoute."""
     table, destination = get_table(state, params["RouteTableId"]), _destination(params)
     target = _target(state, table, params)
-    if any(route.destination == destination for route in all_routes(state, table)):
+    if any(route.destination == destination and not route.propagated for route in all_routes(state, table)):
         raise Ec2Error("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if contains(SERVICES, destination):
         raise invalid(f"The destination CIDR block {destination} is within {SERVICES}, which is reserved for link-local services.")
@@ -152,8 +158,8 @@ def _target(state: CloudState, table: RouteTable, params: Params) -> str:
 def _gateway(state: CloudState, table: RouteTable, gateway_id: str) -> str:
     if gateway_id == LOCAL:
         raise invalid(f"{LOCAL} is no target that a request can name: ReplaceRoute with LocalTarget restores a local route")
-    gateway = state.internet_gateways.get(gateway_id)
-    if gateway is None:
+    gateway = state.vpn_gateways.get(gateway_id) or state.internet_gateways.get(gateway_id)
+    if gateway is None or (isinstance(gateway, VpnGateway) and gateway.state == "deleted"):
         raise Ec2Error("InvalidGatewayID.NotFound", f"The gateway ID '{gateway_id}' does not exist")
     return _same_vpc(table, f"network gateway {gateway_id}", gateway_id, gateway.vpc_id)
 

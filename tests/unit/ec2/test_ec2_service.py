@@ -147,6 +147,16 @@ def vpc_objects(service: Ec2Service, subnet: str) -> None:
     lists = {"PrefixListName": "corp", "MaxEntries": 5, "AddressFamily": "IPv4", "Entries": [{"Cidr": "10.1.0.0/16", "Description": "x"}]}
     made = service.call("up", "CreateManagedPrefixList", lists)["PrefixList"]["PrefixListId"]
     service.call("up", "ModifyManagedPrefixList", {"PrefixListId": made, "CurrentVersion": 1, "AddEntries": [{"Cidr": "10.2.0.0/16"}]})
+    private = service.call("up", "CreateVpnGateway", {"Type": "ipsec.1"})["VpnGateway"]["VpnGatewayId"]
+    service.call("up", "AttachVpnGateway", {"VpnGatewayId": private, "VpcId": vpc})
+    service.call("up", "EnableVgwRoutePropagation", {"GatewayId": private, "RouteTableId": table})
+    customer = service.call("up", "CreateCustomerGateway", {"Type": "ipsec.1", "IpAddress": "192.0.2.201"})["CustomerGateway"]
+    wanted = {"Type": "ipsec.1", "VpnGatewayId": private, "CustomerGatewayId": customer["CustomerGatewayId"]}
+    wanted["Options"] = {"StaticRoutesOnly": True}
+    vpn = service.call("up", "CreateVpnConnection", wanted)["VpnConnection"]["VpnConnectionId"]
+    service.call("up", "CreateVpnConnectionRoute", {"VpnConnectionId": vpn, "DestinationCidrBlock": "192.168.0.0/16"})
+    interface = {"virtualInterfaceName": "plant", "virtualGatewayId": private, "vlan": 101, "asn": 65_000}
+    service.call("up", "directconnect:CreatePrivateVirtualInterface", {"connectionId": "dxcon-1", "newPrivateVirtualInterface": interface})
     group = next(iter(service.state.security_groups))
     rule = {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": made}]}
     service.call("up", "AuthorizeSecurityGroupIngress", {"GroupId": group, "IpPermissions": [rule]})
