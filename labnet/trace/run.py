@@ -13,6 +13,7 @@ from labnet.model.packet import Path, Probe
 from labnet.model.values import frozen
 from labnet.ports import Kernel, RouteAnswer
 from labnet.trace import probe as prober
+from labnet.trace.bpf import probe_filter
 from labnet.trace.capture import Capture
 from labnet.trace.correlate import Evidence, Place, correlate, place_of, reached_end
 from labnet.trace.dissect import Captured, part_of
@@ -89,7 +90,7 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     listening = taps(world, walked.path, request.source_netns, request.target_netns)
     counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
     before = _counters(kernel, counted_in)
-    with Capture(kernel, listening) as capture:
+    with Capture(kernel, listening, probe_filter(probe)) as capture:
         refused = prober.send(kernel, request.source_netns, probe)
         watch = _Watch(walked, request.source_netns, patience, hopeless=refused is not None)
         capture.collect(watch.wanted, watch.remaining_s)
