@@ -51,6 +51,10 @@ class PcapngStream:
         options = _text(OPT_COMMENT, self._comment) + _text(SHB_OS, "Linux") + _text(SHB_APPLICATION, "labnet") + _option(OPT_END, b"")
         return _block(SECTION, struct.pack("<IHHq", BYTE_ORDER, 1, 0, -1) + options)
 
+    def has(self, name: str) -> bool:
+        """Has the interface a block yet?"""
+        return name in self._numbers
+
     def interface(self, name: str, description: str = "") -> bytes:
         """An interface's block; nothing when it has one."""
         if name in self._numbers:

@@ -28,7 +28,8 @@ def described(
     far_owner = owners.get(far[0], far[0])
     role, far_role = roles.get(netns), roles.get(far[0])
     if role == "vpc":
-        return f"{owners.get(netns, netns)} port of {far_owner}'s {far[1]}{named}"
+        whose = f"{far_owner}'s {far[1]}" if far_role in ("node", "vpc") else far_owner
+        return f"{owners.get(netns, netns)} port of {whose}{named}"
     if role == "pod" or (role == "node" and far_role == "vpc"):
         return own + named
     return f"{own}, to {far_owner} {far[1]}{named}"
