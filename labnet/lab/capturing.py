@@ -120,6 +120,11 @@ class Listening:
         self._asked_s = time.monotonic()
         self._ask_again = False
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """What the lab has told last."""
+        return self._places
+
     def told(self, options: CaptureOptions) -> str:
         """The line that says that every socket listens."""
         count = len(self.namespaces)
@@ -131,13 +136,16 @@ class Listening:
         """A namespace without the lab's name."""
         return netns.removeprefix(f"{self.lab}-")
 
+    def owner(self, netns: str) -> str:
+        """Whose a namespace is."""
+        return str(self._places["namespaces"].get(netns, {}).get("owner", netns))
+
     def describe(self, netns: str, link: str) -> str:
         """Whose an interface is; the lab is asked again, twice a second at most, for one that it has not told of."""
         name = f"{netns}/{link}"
         if name not in self._places["interfaces"] and link != "lo" and time.monotonic() - self._asked_s > ASK_AGAIN_S:
             self._refresh()
-        known = self._places["namespaces"].get(netns, {})
-        return str(self._places["interfaces"].get(name) or f"{known.get('owner', netns)} {link}")
+        return str(self._places["interfaces"].get(name) or f"{self.owner(netns)} {link}")
 
     def look(self, taps: Capture) -> None:
         """Let go of namespaces that went, take in those that came."""
