@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labnet.errors import KernelError, OwnershipError
+from labnet.errors import KernelError, LabnetError, OwnershipError
 from labnet.kernel import conntrack
 from labnet.kernel.door import LinuxKernel
 from labnet.lab import client
@@ -20,7 +20,7 @@ from labnet.lab.capturing import LOOK_S, CaptureOptions, Listening
 from labnet.lab.pipes import still_read, stopped_by_signal, tell_ready
 from labnet.lab.places import ALL
 from labnet.model.values import frozen
-from labnet.trace.bpf import ethernet_only, of_addresses
+from labnet.trace.bpf import MAX_ADDRESSES, ethernet_only, of_addresses
 from labnet.trace.capture import Capture
 from labnet.trace.dissect import PROTOCOL_WORDS, Captured
 from labnet.trace.flows import Flows, Watched, Way
@@ -57,6 +57,9 @@ def watch(run_dir: Path, lab: str, options: WatchOptions, emit: Emit, say: Say) 
     try:
         listening = Listening(kernel, ask, CaptureOptions((ALL,)))
         pod = listening.document["watched"]
+        if len(pod["addresses"]) > MAX_ADDRESSES:
+            what = f"NAT may give {pod['pod']} {len(pod['addresses'])} addresses, and a filter takes {MAX_ADDRESSES}"
+            raise LabnetError(what, "labnet capture listens to all of them")
         watcher = _Watcher(kernel, listening, pod, emit)
         with stopped_by_signal() as stopped, Capture(kernel, listening.namespaces, ethernet_only(of_addresses(pod["addresses"]))) as taps:
             say(f"watching {pod['pod']} ({pod['ip']}) in {counted(len(taps.namespaces), 'namespace')}")

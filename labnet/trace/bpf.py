@@ -25,7 +25,7 @@ AT_LINK_INDEX, AT_LINK_TYPE = 0xFFFFF008, 0xFFFFF01C
 """What the kernel knows of a frame beside its bytes: SKF_AD_OFF and an offset."""
 LINK_TYPES = (1, 772)
 """ARPHRD_ETHER and ARPHRD_LOOPBACK: what has an Ethernet header."""
-MAX_LINKS = 200
+MAX_LINKS, MAX_ADDRESSES = 200, 100
 PORTS_BYTES = 8
 ACCEPT, DROP, NEXT = "accept", "drop", "next"
 
@@ -61,9 +61,9 @@ def probe_filter(probe: Probe) -> Program:
 
 
 def of_addresses(addresses: Sequence[str]) -> Program:
-    """IPv4 from or to one of these addresses. Errors: ValueError for more than 200 of them."""
-    if len(addresses) > MAX_LINKS:
-        raise ValueError(f"{len(addresses)} addresses are more than {MAX_LINKS}")
+    """IPv4 from or to one of these addresses. Errors: ValueError for more than 100 of them."""
+    if len(addresses) > MAX_ADDRESSES:
+        raise ValueError(f"{len(addresses)} addresses are more than {MAX_ADDRESSES}")
     numbers = [to_int(address) for address in addresses]
     count = len(numbers)
     source = [(EQUAL, number, count - place + 1 + count, NEXT) for place, number in enumerate(numbers)]

@@ -75,8 +75,8 @@ class Watched:
     length: dict[Way, int] = field(default_factory=lambda: {"forth": 0, "back": 0})
     first_at: dict[Way, dict[Place, int]] = field(default_factory=lambda: {"forth": {}, "back": {}})
     """When a packet was first seen at a place."""
-    tuples: dict[Place, Flow] = field(default_factory=dict)
-    """What its packets looked like at a place."""
+    tuples: dict[tuple[Way, Place], Flow] = field(default_factory=dict)
+    """What its packets looked like at a place; at the one link of a NAT gateway both ways pass in both directions."""
     answers: int = 0
     """Frames of answers, wherever they were seen; resets do not count."""
     reset: bool = False
@@ -90,7 +90,7 @@ class Watched:
     def translations(self) -> tuple[tuple[str, str], ...]:
         """Namespace and ``SNAT a → b``, in the order of the path: where a packet left otherwise than it came."""
         path = self.path("forth")
-        steps = ((after[0], nat_words(self.tuples[before], self.tuples[after])) for before, after in pairwise(path))
+        steps = ((after[0], nat_words(self.tuples["forth", before], self.tuples["forth", after])) for before, after in pairwise(path))
         return tuple((netns, words) for netns, words in steps if words)
 
     @property
@@ -280,7 +280,7 @@ class Flows:
         known = self._known.get(seen.identity)
         twins = known is not None and (known.ambiguous or known.watched is not watched) and known.time_ns > seen.time_ns - REMEMBERED_NS
         self._known[seen.identity] = _Sighting(seen.time_ns, seen.flow, watched, twins)
-        watched.tuples[seen.place] = seen.flow
+        watched.tuples[way, seen.place] = seen.flow
         watched.last_ns = max(watched.last_ns, seen.time_ns)
         watched.first_ns = min(watched.first_ns, seen.time_ns)
         first_at = watched.first_at[way]

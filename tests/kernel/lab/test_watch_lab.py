@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_reader_gets_a_line_for_a_new_flow_and_a_few_at_its_end(deck: Labs) ->
     assert lines[at + 2].startswith(f"  nat   node1: SNAT {ip}:") and lines[at + 3].startswith("  nat   igw: SNAT ")
     at = next(number for number, line in enumerate(lines) if line.startswith("no answer: udp "))
     assert lines[at + 2].startswith("  last seen in at vpc port of node1's eth1 (eni-")
+
+
+def test_a_pod_that_keeps_its_address_until_a_nat_gateway_and_goes_while_it_is_watched(tmp_path: Path) -> None:
+    labs = Labs(tmp_path)
+    try:
+        labs.up("eks-external-snat")
+        with capturing(labs, "pod2", "-o", "json", verb="watch") as process:
+            pinged(labs, "pod2", "8.8.8.8")
+            labs.run("down", labs.name)
+            out, said = process.communicate(timeout=60)
+        flow = next(one for one in map(json.loads, out.splitlines()) if one["event"] == "ended")
+    finally:
+        labs.close()
+    assert flow["result"] == "answered" and [one["owner"] for one in flow["nat"]] == ["nat-a", "igw"]
+    assert flow["nat"][0]["text"].startswith(f"SNAT {flow['src']}") and process.returncode == 0 and "pod2 has gone" in said
 
 
 @pytest.mark.parametrize(("word", "code", "said"), [("node1", 2, "is no pod"), ("pod77", 5, "pod77"), ("8.8.8.8", 2, "is no pod")])

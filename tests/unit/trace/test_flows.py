@@ -100,6 +100,16 @@ def test_two_translations_are_followed_by_what_nat_leaves_alone(wire: Wire, prot
     assert flow.translations() == (("node", f"SNAT {POD}:500 → {NODE}:9000"), ("igw", f"SNAT {NODE} → {PUBLIC}"))
 
 
+def test_a_nat_gateway_on_one_link(wire: Wire) -> None:
+    wire.pass_by(udp(POD, 500, FAR, 53), "pod eth0 out", "vpc port in", "vpc nat out", "nat vpc in")
+    wire.pass_by(udp(NODE, 500, FAR, 53), "nat vpc out", "vpc nat in", "vpc igw out")
+    wire.pass_by(udp(FAR, 53, NODE, 500, ident=9), "vpc igw in", "vpc nat out", "nat vpc in")
+    wire.pass_by(udp(FAR, 53, POD, 500, ident=9), "nat vpc out", "vpc nat in", "vpc port out", "pod eth0 in")
+    (flow,) = wire.over()
+    assert flow.translations() == (("nat", f"SNAT {POD} → {NODE}"),)
+    assert [place[0] for place in flow.path("back")] == ["vpc", "vpc", "nat", "nat", "vpc", "vpc", "pod"]
+
+
 def test_connection_tracking_tells_what_looks_like_nothing_known(wire: Wire) -> None:
     """Both ends changed at once, as a hairpin does: only the entry says that it is the same packet."""
     wire.pass_by(udp(POD, 500, "172.20.0.1", 80), "pod eth0 out", "node veth in")
