@@ -106,6 +106,7 @@ class Listening:
         self._ask = ask
         self._interface = options.interface
         self._follows = ALL in options.targets
+        self._changed_ns = _changed_ns()  # before the lab is asked: what comes after that is seen as a change
         self._places = ask(options.targets)
         self.lab = str(self._places["lab"])
         self._learn()
@@ -116,7 +117,6 @@ class Listening:
             self._choose(netns, links)
         if not self.namespaces:
             raise NotFoundError(f"no interface {self._interface} there", "'labnet status -o wide' names those of nodes and pods")
-        self._changed_ns = _changed_ns()
         self._asked_s = time.monotonic()
         self._ask_again = False
 
@@ -177,9 +177,11 @@ class Listening:
         """Ask the lab; False when it does not answer."""
         self._asked_s = time.monotonic()
         try:
-            self._places = self._ask(())
+            found = self._ask(())
         except (LabnetError, OSError):
             return False
+        kept = {key: {**self._places[key], **found[key]} for key in ("namespaces", "interfaces")}  # who has gone is named still
+        self._places = {**self._places, **kept}
         self._learn()
         return True
 

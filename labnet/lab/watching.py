@@ -116,7 +116,7 @@ class _Watcher:
             except (KernelError, OwnershipError):
                 continue  # it has gone
             try:
-                self._flows.learn(netns, conntrack.tracked(handle, netns))
+                self._flows.learn(conntrack.tracked(handle, netns))
             finally:
                 os.close(handle)
 

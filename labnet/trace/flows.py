@@ -199,7 +199,7 @@ class Flows:
             return None
         return self._begin(seen)
 
-    def learn(self, netns: str, entries: Iterable[TrackedFlow]) -> None:
+    def learn(self, entries: Iterable[TrackedFlow]) -> None:
         """What connection tracking of a namespace says: frames that were nobody's may be known now."""
         changed = False
         for entry in entries:

@@ -116,9 +116,9 @@ def test_connection_tracking_tells_what_looks_like_nothing_known(wire: Wire) -> 
     wire.pass_by(udp(NODE, 9_000, POD, 8080), "node veth out")
     assert wire.flows.asks and len(wire.flows.open[0].path("forth")) == 2
     entry = TrackedFlow(Flow(17, POD, "172.20.0.1", 500, 80), Flow(17, POD, NODE, 8080, 9_000))
-    wire.flows.learn("other", [TrackedFlow(Flow(17, "1.1.1.1", FAR, 1, 2), Flow(17, FAR, "2.2.2.2", 2, 1))])
+    wire.flows.learn([TrackedFlow(Flow(17, "1.1.1.1", FAR, 1, 2), Flow(17, FAR, "2.2.2.2", 2, 1))])
     assert wire.flows.asks
-    wire.flows.learn("node", [entry])
+    wire.flows.learn([entry])
     assert not wire.flows.asks
     (flow,) = wire.over()
     assert netns_of(flow.path("forth")) == ["pod eth0 out", "node veth in", "node veth out"]
@@ -132,7 +132,7 @@ def test_packets_of_two_flows_that_look_the_same_wait_for_connection_tracking(wi
     wire.pass_by(udp(NODE, 9_600, FAR, 53, ident=0), "node eth0 out")
     wire.pass_by(udp(NODE, 9_500, FAR, 53, ident=0), "node eth0 out")
     assert len(wire.new) == 2 and wire.flows.asks
-    wire.flows.learn("node", [
+    wire.flows.learn([
         TrackedFlow(Flow(17, POD, FAR, port, 53), Flow(17, FAR, NODE, 53, port + 9_000)) for port in (500, 600)
     ])
     assert [flow.translations() for flow in wire.over()] == [
