@@ -40,8 +40,6 @@ from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
 
 Tell = Callable[..., None]
-INTERNET = "internet"
-INTERNET_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
 
 
 class World:
@@ -133,10 +131,8 @@ class World:
         """What answers in the Internet, and metadata service and EC2 API in each VPC."""
         if self.workloads is None:
             return
-        if self.kernel.exists(names.internet_netns(self.lab)):
-            self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
         self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
-        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self._start)
+        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self.workloads, self._start)
         self.ec2.observers.append(self._services.follow)
         await self._services.begin()
 
