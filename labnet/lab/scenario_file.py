@@ -18,6 +18,7 @@ from labnet.lab.scenario_problems import Findings
 from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
 from labnet.lab.scenario_rules_objects import check_objects
+from labnet.lab.scenario_rules_quotas import check_quotas
 from labnet.lab.scenario_rules_room import check_room
 from labnet.lab.scenario_rules_routes import check_routes
 from labnet.lab.scenario_rules_vpc import check_vpcs
@@ -64,6 +65,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
         lambda: _check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good
         lambda: check_routes(document, findings),
+        lambda: check_quotas(document, findings),
         lambda: check_objects(document, findings),
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),

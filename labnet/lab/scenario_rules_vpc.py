@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from labnet.ec2.rules.blocks import CIDRS_PER_VPC, is_restricted
-from labnet.ec2.rules.networks import VPCS_PER_REGION
+from labnet.ec2.rules.blocks import is_restricted
+from labnet.ec2.rules.quotas import CIDRS_PER_VPC, VPCS_PER_REGION
 from labnet.ec2.rules.zones import zones_of
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labnet.ec2.rules.find import get_vpc
+from labnet.ec2.rules.quotas import CIDRS_PER_VPC
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id
 from labnet.ec2.rules.shapes import vpc_shape
 from labnet.errors import Ec2Error
@@ -15,7 +16,6 @@ from labnet.model.addressing import canonical, contains, overlap, prefix_length
 from labnet.model.cloud import CloudState, Vpc
 
 LARGEST, SMALLEST = 16, 28
-CIDRS_PER_VPC = 5
 NEVER = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "198.19.0.0/16", "224.0.0.0/4")
 """What no VPC can have as a further block."""
 FAMILIES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")

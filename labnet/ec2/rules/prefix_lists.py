@@ -9,13 +9,13 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import find_made, get_prefix_list, no_prefix_list, token_of
+from labnet.ec2.rules.quotas import LISTS_PER_REGION, MAX_ENTRIES_A_CALL, MAX_SIZE, RULES_PER_DIRECTION
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, new_id, tag_list, tags_for
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import PrefixList, PrefixListEntry
 
-MAX_SIZE, MAX_ENTRIES_A_CALL, LISTS_PER_REGION, MAX_NAME = 1000, 100, 100, 255
-RULES_PER_DIRECTION = 60
+MAX_NAME = 255
 RESERVED_NAME = "com.amazonaws"
 Entries = tuple[PrefixListEntry, ...]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import find_made, get_subnet, get_table, get_vpc, no_association, no_table, token_of
+from labnet.ec2.rules.quotas import TABLES_PER_VPC
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.routes import all_routes, route_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import RouteAssociation, RouteTable
 
-TABLES_PER_VPC = 200
 LARGEST_PAGE = 100
 ASSOCIATED = {"State": "associated"}
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import get_instance, get_own_eni, get_peering, get_table
+from labnet.ec2.rules.quotas import ROUTES_PER_TABLE
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid
 from labnet.errors import Ec2Error
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import LOCAL, RouteTable, VpcRoute
 
-ROUTES_PER_TABLE = 50
 SERVICES = "169.254.168.0/22"
 """AWS's own link-local services: no route leads a part of it elsewhere."""
 Target = Callable[[CloudState, RouteTable, str], str]

@@ -52,7 +52,6 @@ def asked(labs: Labs, *words: str) -> str:
 
 def silent(labs: Labs) -> list[str]:
     """Who does not answer node1 as it should: HTTP and DNS at each address of the Internet."""
-    import sys
 
     wrong = []
     for address in ("1.1.1.1", "8.8.8.8", "192.0.2.10"):
