@@ -20,23 +20,28 @@ from labnet.ec2.rules.quotas import (
 )
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
-from labnet.lab.scenario_build import vpcs_of
+from labnet.lab.scenario_build import room_of, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path
 
 Rule = vpcwords.SecurityGroupRule
+COUNTED = "remove some; a prefix list counts as many as it has room for"
 
 
 def check_quotas(document: schema.Document, findings: Findings) -> None:
     """Note everything of which there is more than an account has. Names are known to be good."""
+    room = {one.name: room_of(one) for one in document.prefix_lists}
     for path, vpc in vpcs_of(document):
         _at_most(_each(path, "subnets", vpc.subnets), SUBNETS_PER_VPC, "subnets, and a VPC has", findings)
         own = [(*path, "routeTables", n) for n, table in enumerate(vpc.route_tables) if not table.main]
         _at_most(own, TABLES_PER_VPC - 1, "route tables, and beside the main one a VPC has", findings)
         for n, table in enumerate(vpc.route_tables):
-            _at_most(_each((*path, "routeTables", n), "routes", table.routes), ROUTES_PER_TABLE, "routes, and a table has", findings)
+            routes = (((*path, "routeTables", n, "routes", m), room.get(route.destination, 1)) for m, route in enumerate(table.routes))
+            _at_most(_weighed(routes), ROUTES_PER_TABLE, "routes, and a table has", findings, COUNTED)
         for n, group in enumerate(vpc.security_groups):
             for key, rules in (("ingress", group.ingress), ("egress", group.egress or [])):
-                _at_most(_different((*path, "securityGroups", n, key), rules), RULES_PER_DIRECTION, "rules, and a direction has", findings)
+                different = _different((*path, "securityGroups", n, key), rules)
+                places = _weighed((place, room.get(rule.prefix_list or "", 1)) for place, rule in different)
+                _at_most(places, RULES_PER_DIRECTION, "rules, and a direction has", findings, COUNTED)
     _groups_of_enis(document, findings)
     _region(document, findings)
 
@@ -45,18 +50,23 @@ def _each(path: Path, key: str, things: Sequence[object]) -> list[Path]:
     return [(*path, key, n) for n in range(len(things))]
 
 
+def _weighed(places: Iterable[tuple[Path, int]]) -> list[Path]:
+    """Each place as often as it counts."""
+    return [place for place, count in places for _ in range(count)]
+
+
 def _at_most(places: Sequence[Path], most: int, what: str, findings: Findings, hint: str = "remove some") -> None:
     """Note what is too much, at the first place that is."""
     if len(places) > most:
         findings.add(places[most], f"{len(places)} {what} {most} at most", hint)
 
 
-def _different(path: Path, rules: Iterable[Rule]) -> list[Path]:
-    """Where each rule stands first: one that stands twice is one, so does `up` ask for it."""
-    seen: dict[tuple[object, ...], Path] = {}
+def _different(path: Path, rules: Iterable[Rule]) -> list[tuple[Path, Rule]]:
+    """Each rule with where it stands first: one that stands twice is one, so does `up` ask for it."""
+    seen: dict[tuple[object, ...], tuple[Path, Rule]] = {}
     for n, one in enumerate(rules):
-        said = (one.protocol, one.from_port, one.from_port if one.to_port is None else one.to_port, one.cidr, one.group)
-        seen.setdefault(said, (*path, n))
+        last = one.from_port if one.to_port is None else one.to_port
+        seen.setdefault((one.protocol, one.from_port, last, one.cidr, one.group, one.prefix_list), ((*path, n), one))
     return list(seen.values())
 
 

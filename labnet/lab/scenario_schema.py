@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from labnet.lab.scenario_schema_base import AS_WRITTEN, MARK, Command, Mapping, Name, PodName, Port, Text
-from labnet.lab.scenario_schema_vpc import Vpc
+from labnet.lab.scenario_schema_vpc import PrefixList, Vpc
 
 API_VERSION = "labnet/v1"
 KIND = "Lab"
@@ -271,6 +271,7 @@ class Document(Mapping, frozen=True):
     metadata: Metadata
     vpc: Annotated[Vpc | None, Meta(description="The lab's VPC; short for `vpcs` with one entry")] = None
     vpcs: Annotated[list[Vpc] | None, Meta(description="Several VPCs; the first is the lab's main one")] = None
+    prefix_lists: Annotated[list[PrefixList], Meta(description="Managed prefix lists")] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     cni: Cni = field(default_factory=Cni)
     pods: list[Pod] = field(default_factory=list)

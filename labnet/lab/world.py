@@ -282,7 +282,8 @@ def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -
     """
     cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
+        "vpcs": (old.vpcs, new.vpcs), "prefixLists": (old.prefix_lists, new.prefix_lists),
+        "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]

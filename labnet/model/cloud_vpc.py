@@ -17,10 +17,15 @@ LOCAL = "local"
 
 @frozen
 class VpcRoute:
-    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection."""
+    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection, `destination` a block or a prefix list's id."""
 
     destination: str
     target: str
+
+    @property
+    def prefix_list_id(self) -> str | None:
+        """The prefix list that it leads to, if it is one."""
+        return self.destination if self.destination.startswith("pl-") else None
 
 
 @frozen

@@ -56,7 +56,7 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class RouteTableSpec:
-    """A route table: (destination, target) pairs; `main` for subnets that name none."""
+    """A route table: (destination, target) pairs, a destination is a block or a prefix list's name; `main` for subnets that name none."""
 
     name: str
     main: bool = False
@@ -81,7 +81,7 @@ class PeeringSpec:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroupSpec:
-    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group}`."""
+    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group | prefixList}`."""
 
     name: str
     ingress: tuple[Mapping[str, Any], ...] = ()
@@ -107,6 +107,15 @@ class NetworkAclSpec:
     name: str
     ingress: tuple[NetworkAclEntrySpec, ...] = ()
     egress: tuple[NetworkAclEntrySpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixListSpec:
+    """A managed prefix list: (block, description) pairs, and for how many it has room."""
+
+    name: str
+    entries: tuple[tuple[str, str], ...]
+    max_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +257,7 @@ class Scenario:
     name: str
     description: str = ""
     vpcs: tuple[VpcSpec, ...] = ()
+    prefix_lists: tuple[PrefixListSpec, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     cni: CniSpec = CniSpec()
     pods: tuple[PodSpec, ...] = ()

@@ -1,4 +1,7 @@
-"""Managed prefix lists: blocks under one id, in versions, for the rules of security groups (pure). Source: docs/sources.md#prefix-lists"""
+"""Managed prefix lists: blocks under one id, in versions, for the rules of security groups and for routes (pure).
+
+Source: docs/sources.md#prefix-lists
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import find_made, get_prefix_list, no_prefix_list, token_of
-from labnet.ec2.rules.quotas import LISTS_PER_REGION, MAX_ENTRIES_A_CALL, MAX_SIZE, RULES_PER_DIRECTION
+from labnet.ec2.rules.quotas import LISTS_PER_REGION, MAX_ENTRIES_A_CALL, MAX_SIZE, ROUTES_PER_TABLE, RULES_PER_DIRECTION
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, new_id, tag_list, tags_for
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
@@ -74,9 +77,10 @@ def restore(state: CloudState, params: Params, context: Context) -> Result:
 
 
 def delete(state: CloudState, params: Params, context: Context) -> Result:
-    """DeleteManagedPrefixList. One that a security group names stays, in state delete-failed, as AWS says afterwards."""
+    """DeleteManagedPrefixList. One that a security group or a route names stays, in state delete-failed, as AWS says afterwards."""
     old = get_prefix_list(state, params["PrefixListId"])
     users = [group.id for group in state.security_groups.values() if uses(old.id, (*group.ingress, *group.egress))]
+    users += [table.id for table in state.route_tables.values() if uses(old.id, table.routes)]
     if users:
         said = f"The prefix list is referenced by {', '.join(users[:10])}"
         failed = replace(old, state="delete-failed", state_message=said)
@@ -86,12 +90,12 @@ def delete(state: CloudState, params: Params, context: Context) -> Result:
 
 
 def uses(list_id: str, rules: Iterable[Any]) -> bool:
-    """Does any of the rules of a group name the prefix list?"""
+    """Does any of the rules of a group, or of the routes of a table, name the prefix list?"""
     return any(rule.prefix_list_id == list_id for rule in rules)
 
 
 def weight(state: CloudState, rules: Iterable[Any]) -> int:
-    """What rules count against the quota of their group: a prefix list as many as it has room for."""
+    """What rules count against the quota of their group, routes of their table: a prefix list as many as it has room for."""
     return sum(state.prefix_lists[rule.prefix_list_id].max_entries if rule.prefix_list_id else 1 for rule in rules)
 
 
@@ -113,7 +117,7 @@ def _size(number: object) -> int:
 
 
 def _resized(state: CloudState, old: PrefixList, size: int) -> int:
-    """Room for the entries that are there, and for the list in every group that names it."""
+    """Room for the entries that are there, and for the list in every group and route table that names it."""
     if size < len(old.entries):
         raise invalid(f"Value ({size}) for parameter maxEntries is invalid. The prefix list has {len(old.entries)} entries.")
     for group in state.security_groups.values():
@@ -121,6 +125,9 @@ def _resized(state: CloudState, old: PrefixList, size: int) -> int:
             more = sum(size - old.max_entries for rule in rules if rule.prefix_list_id == old.id)
             if more > 0 and weight(state, rules) + more > RULES_PER_DIRECTION:
                 raise Ec2Error("RulesPerSecurityGroupLimitExceeded", f"The security group {group.id} cannot support the new maximum size.")
+    for table in state.route_tables.values():
+        if size > old.max_entries and uses(old.id, table.routes) and weight(state, table.routes) + size - old.max_entries > ROUTES_PER_TABLE:
+            raise Ec2Error("RouteLimitExceeded", f"The route table {table.id} cannot support the new maximum size.")
     return size
 
 

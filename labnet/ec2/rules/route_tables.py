@@ -141,7 +141,7 @@ def _fields(state: CloudState) -> dict[str, describe.Field[RouteTable]]:
         "route.nat-gateway-id": of_routes("NatGatewayId"), "route.instance-id": of_routes("InstanceId"),
         "route.vpc-peering-connection-id": of_routes("VpcPeeringConnectionId"), "route.origin": of_routes("Origin"),
         "route.state": of_routes("State"), "route.transit-gateway-id": lambda one: (), "route.destination-ipv6-cidr-block": lambda one: (),
-        "route.destination-prefix-list-id": lambda one: (), "route.egress-only-internet-gateway-id": lambda one: (),
+        "route.destination-prefix-list-id": of_routes("DestinationPrefixListId"), "route.egress-only-internet-gateway-id": lambda one: (),
     }
 
 
