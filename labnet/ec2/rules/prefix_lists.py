@@ -18,7 +18,7 @@ from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import PrefixList, PrefixListEntry
 
-MAX_NAME = 255
+MAX_NAME, LARGEST_PAGE = 255, 255
 RESERVED_NAME = "com.amazonaws"
 Entries = tuple[PrefixListEntry, ...]
 
@@ -79,8 +79,7 @@ def restore(state: CloudState, params: Params, context: Context) -> Result:
 def delete(state: CloudState, params: Params, context: Context) -> Result:
     """DeleteManagedPrefixList. One that a security group or a route names stays, in state delete-failed, as AWS says afterwards."""
     old = get_prefix_list(state, params["PrefixListId"])
-    users = [group.id for group in state.security_groups.values() if uses(old.id, (*group.ingress, *group.egress))]
-    users += [table.id for table in state.route_tables.values() if uses(old.id, table.routes)]
+    users = _users(state, old.id)
     if users:
         said = f"The prefix list is referenced by {', '.join(users[:10])}"
         failed = replace(old, state="delete-failed", state_message=said)
@@ -92,6 +91,12 @@ def delete(state: CloudState, params: Params, context: Context) -> Result:
 def uses(list_id: str, rules: Iterable[Any]) -> bool:
     """Does any of the rules of a group, or of the routes of a table, name the prefix list?"""
     return any(rule.prefix_list_id == list_id for rule in rules)
+
+
+def _users(state: CloudState, list_id: str) -> list[str]:
+    """The ids of the security groups and route tables that name a prefix list."""
+    groups = [group.id for group in state.security_groups.values() if uses(list_id, (*group.ingress, *group.egress))]
+    return groups + [table.id for table in state.route_tables.values() if uses(list_id, table.routes)]
 
 
 def weight(state: CloudState, rules: Iterable[Any]) -> int:
@@ -209,6 +214,13 @@ def get_entries(state: CloudState, params: Params, context: Context) -> Result:
     return state, {"Entries": said, **more}
 
 
+def get_associations(state: CloudState, params: Params, context: Context) -> Result:
+    """GetManagedPrefixListAssociations: what names it."""
+    item = get_prefix_list(state, params["PrefixListId"])
+    shown, more = describe.page(_users(state, item.id), params, LARGEST_PAGE)
+    return state, {"PrefixListAssociations": [{"ResourceId": one, "ResourceOwner": state.account_id} for one in shown], **more}
+
+
 ACTIONS = {
     "CreateManagedPrefixList": action(
         create, "PrefixListName Entries MaxEntries TagSpecifications AddressFamily ClientToken", "PrefixListName MaxEntries AddressFamily"
@@ -222,4 +234,5 @@ ACTIONS = {
     "DeleteManagedPrefixList": action(delete, "PrefixListId", "PrefixListId"),
     "DescribeManagedPrefixLists": action(describe_lists, "PrefixListIds Filters MaxResults NextToken", mutates=False),
     "GetManagedPrefixListEntries": action(get_entries, "PrefixListId TargetVersion MaxResults NextToken", "PrefixListId", mutates=False),
+    "GetManagedPrefixListAssociations": action(get_associations, "PrefixListId MaxResults NextToken", "PrefixListId", mutates=False),
 }
