@@ -79,7 +79,8 @@ class Verbs:
             emit({"stage": stage, "text": text, "done": done, "total": total})
 
         waiting = await self._world.reconcile(scenario, float(args.get("timeout", 120)), tell)
-        return {"status": self._world.status(), "waitingFor": waiting}
+        said = [{"field": one.field, "message": one.message} for one in scenario.cautions]
+        return {"status": self._world.status(), "waitingFor": waiting, "cautions": said}
 
     async def env(self, args: Args, emit: Emit) -> Answer:
         """Settings for AWS clients: `env` and `unset`; `inside` for programs in nodes and pods."""
