@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from labnet.lab.again import Again
+    from labnet.lab.capture_outputs import Output
+    from labnet.lab.capturing import CaptureOptions
     from labnet.lab.launch import Launch
     from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
@@ -72,6 +74,9 @@ class Backend(Protocol):
 
     def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Sequence[str]) -> int:
         """Run a program in a target; does not return, or returns the program's exit code."""
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab until something ends it."""
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
@@ -202,6 +207,12 @@ class LabBackend:
         from labnet.lab import execute
 
         return execute.exec_in_target(run_dir, lab, target, argv)
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab."""
+        from labnet.lab import capturing
+
+        capturing.capture(run_dir, lab, options, output, say)
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,7 +14,7 @@ from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
 from labnet.trace.load import observed_world
-from labnet.trace.world import Role, World, wires_of
+from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
     from labnet.lab.world import World as Lab
@@ -93,10 +93,15 @@ class Tracer:
             door.close()
 
     def _world(self, door: LinuxKernel) -> World:
+        roles, owners, wires = self.surroundings(door.known)
+        return observed_world(door, roles, wires, owners)
+
+    def surroundings(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str], dict[End, End]]:
+        """What each namespace is, whose it is, and how the lab is wired."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}
-        for name in door.known:
+        for name in namespaces:
             roles[name], owners[name] = _place(lab.lab, name)
         for nat in lab.ec2.state.nat_gateways.values():
             owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)
@@ -108,7 +113,7 @@ class Tracer:
                 netns = names.pod_netns(lab.lab, pod.namespace, pod.name)
                 roles[netns], owners[netns] = "pod", pod.name if pod.namespace == "default" else pod.key
         wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
-        return observed_world(door, roles, wires, owners)
+        return roles, owners, wires
 
     def _told(self, results: list[TraceResult]) -> Traced:
         from labnet.trace.render.json import render_json

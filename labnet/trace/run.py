@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Literal
 
 from labnet.errors import KernelError
-from labnet.model.packet import Path, Probe
+from labnet.model.packet import Hop, Path, Probe
 from labnet.model.values import frozen
 from labnet.ports import Kernel, RouteAnswer
 from labnet.trace import probe as prober
+from labnet.trace.bpf import probe_filter
 from labnet.trace.capture import Capture
 from labnet.trace.correlate import Evidence, Place, correlate, place_of, reached_end
 from labnet.trace.dissect import Captured, part_of
 from labnet.trace.labels import mac_labels
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
+from labnet.trace.remarks import ANSWERS, described, remark
 from labnet.trace.routing import LOOPBACK
 from labnet.trace.taps import taps
 from labnet.trace.world import World
@@ -64,16 +66,24 @@ class TraceResult:
     frames: tuple[Captured, ...]
     taps: tuple[str, ...]
     macs: Mapping[str, str]
+    interfaces: Mapping[str, str] = field(default_factory=dict)
+    """``NETNS/LINK`` of every interface that saw a frame → whose it is."""
+    lost_in: Mapping[str, int] = field(default_factory=dict)
 
     def pcapng(self) -> bytes:
-        """The frames as a pcapng file, each probe frame with its hop's number as a comment."""
-        numbers: dict[Place, int] = {(hop.netns, hop.link, hop.direction): hop.n for hop in self.path.hops}
+        """The frames as a pcapng file: of the probe's each with its hop and what decided there as a comment, answers named as such."""
+        hops: dict[Place, Hop] = {(hop.netns, hop.link, hop.direction): hop for hop in self.path.hops}
         frames = []
         for frame in self.frames:
-            number = numbers.get(place_of(frame)) if part_of(frame.data, self.path.probe) == "probe" else None
-            comment = f"hop {number}" if number else ""
+            part = part_of(frame.data, self.path.probe)
+            hop = hops.get(place_of(frame))
+            comment = ANSWERS.get(part, "") if part is not None else ""
+            if part == "probe":
+                comment = remark(hop, self.path) if hop is not None else "the probe, at a place that is no hop"
             frames.append(PcapFrame(f"{frame.netns}/{frame.link}", frame.direction, frame.time_ns, frame.data, comment))
-        return write_pcapng(frames)
+        return write_pcapng(
+            frames, descriptions=self.interfaces, comment=f"labnet trace {self.path.source} {self.path.target}", lost_in=self.lost_in
+        )
 
 
 def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest, patience: Patience | None = None) -> TraceResult:
@@ -89,7 +99,7 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     listening = taps(world, walked.path, request.source_netns, request.target_netns)
     counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
     before = _counters(kernel, counted_in)
-    with Capture(kernel, listening) as capture:
+    with Capture(kernel, listening, probe_filter(probe)) as capture:
         refused = prober.send(kernel, request.source_netns, probe)
         watch = _Watch(walked, request.source_netns, patience, hopeless=refused is not None)
         capture.collect(watch.wanted, watch.remaining_s)
@@ -101,7 +111,10 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
         lost=capture.lost, owners=world.owners, clock_offset_ns=time.time_ns() - time.monotonic_ns(),
     )
     path = replace(correlate(walked, capture.frames, evidence), source=request.source_name, target=request.target_name)
-    return TraceResult(path, tuple(capture.frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
+    ends = dict.fromkeys((frame.netns, frame.link) for frame in capture.frames)
+    interfaces = {f"{end[0]}/{end[1]}": described(end, world.owners, world.roles, world.wires) for end in ends}
+    macs = mac_labels(world, (*listening, *(hop.netns for hop in path.hops)))
+    return TraceResult(path, tuple(capture.frames), listening, macs, interfaces, capture.lost_in)
 
 
 class _Watch:

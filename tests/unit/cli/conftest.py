@@ -161,6 +161,10 @@ class FakeBackend(LabBackend):
         self._note("exec", lab, target, tuple(argv))
         return self.exit_code
 
+    def capture(self, run_dir: Path, lab: str, options: Any, output: Any, say: Any) -> None:
+        self._note("capture", lab, options, type(output).__name__)
+        say("listening")
+
     def probe(self) -> list[dict[str, Any]]:
         self._note("probe")
         return self.probes
