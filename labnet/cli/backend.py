@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labnet.lab.launch import Launch
     from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
+    from labnet.lab.watching import WatchOptions
     from labnet.model.scenario import Scenario
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -77,6 +78,11 @@ class Backend(Protocol):
 
     def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
         """Listen in a running lab until something ends it."""
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod until something ends it."""
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
@@ -213,6 +219,14 @@ class LabBackend:
         from labnet.lab import capturing
 
         capturing.capture(run_dir, lab, options, output, say)
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod."""
+        from labnet.lab import watching
+
+        watching.watch(run_dir, lab, options, emit, say)
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do."""

@@ -1,15 +1,16 @@
-"""The verb that listens: capture."""
+"""The verbs that listen: capture and watch."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from labnet.cli.output import say
+from labnet.cli.output import data, json_text, say
 from labnet.cli.session import Session, duration, pass_session, session_options
 from labnet.errors import UsageError
 
@@ -79,3 +80,29 @@ def _output(write: str | None, stack: ExitStack) -> Output:
             raise UsageError(f"{write}: {error.strerror}", "say another file") from error
 
     return Pcapng(opened)
+
+
+@click.command("watch", short_help="Follow the live flows of a pod, through NAT, without a probe.")
+@click.argument("pod", metavar="POD")
+@click.option("--for", "for_s", metavar="TIME", callback=_duration, help="End after so long: 10s, 2m.")
+@click.option("--ready-fd", type=click.IntRange(0), metavar="FD", help="Write 'ready' and a newline there once all sockets listen.")
+@session_options("table", "json")
+@pass_session
+def watch_verb(session: Session, pod: str, for_s: float | None, ready_fd: int | None) -> int:
+    """Follow the live flows of POD: a line for each new one, and when it is over the way that its packets took, what NAT made of
+    them, packets and bytes, and how it ended: answered, refused, unreachable, answer lost, no answer. Nothing is sent.
+
+    A flow is over when it was closed, or without a packet for 5 s. -o json: one object a line. Ctrl-C or --for end it.
+    """
+    from labnet.lab.watching import WatchOptions, flow_text
+
+    output = session.format("table", "json")
+    if for_s is not None and for_s <= 0:
+        raise click.BadParameter("a watch lasts longer than nothing", param_hint="--for")
+
+    def emit(document: Mapping[str, Any]) -> None:
+        data(json_text(document, indent=None) if output == "json" else flow_text(document))
+        sys.stdout.flush()
+
+    session.backend.watch(session.run_dir, session.the_lab(), WatchOptions(pod, for_s or 0.0, -1 if ready_fd is None else ready_fd), emit, say)
+    return 0

@@ -106,6 +106,7 @@ class Listening:
         self._ask = ask
         self._interface = options.interface
         self._follows = ALL in options.targets
+        self._changed_ns = _changed_ns()  # before the lab is asked: what comes after that is seen as a change
         self._places = ask(options.targets)
         self.lab = str(self._places["lab"])
         self._learn()
@@ -116,9 +117,13 @@ class Listening:
             self._choose(netns, links)
         if not self.namespaces:
             raise NotFoundError(f"no interface {self._interface} there", "'labnet status -o wide' names those of nodes and pods")
-        self._changed_ns = _changed_ns()
         self._asked_s = time.monotonic()
         self._ask_again = False
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """What the lab has told last."""
+        return self._places
 
     def told(self, options: CaptureOptions) -> str:
         """The line that says that every socket listens."""
@@ -131,13 +136,16 @@ class Listening:
         """A namespace without the lab's name."""
         return netns.removeprefix(f"{self.lab}-")
 
+    def owner(self, netns: str) -> str:
+        """Whose a namespace is."""
+        return str(self._places["namespaces"].get(netns, {}).get("owner", netns))
+
     def describe(self, netns: str, link: str) -> str:
         """Whose an interface is; the lab is asked again, twice a second at most, for one that it has not told of."""
         name = f"{netns}/{link}"
         if name not in self._places["interfaces"] and link != "lo" and time.monotonic() - self._asked_s > ASK_AGAIN_S:
             self._refresh()
-        known = self._places["namespaces"].get(netns, {})
-        return str(self._places["interfaces"].get(name) or f"{known.get('owner', netns)} {link}")
+        return str(self._places["interfaces"].get(name) or f"{self.owner(netns)} {link}")
 
     def look(self, taps: Capture) -> None:
         """Let go of namespaces that went, take in those that came."""
@@ -169,9 +177,11 @@ class Listening:
         """Ask the lab; False when it does not answer."""
         self._asked_s = time.monotonic()
         try:
-            self._places = self._ask(())
+            found = self._ask(())
         except (LabnetError, OSError):
             return False
+        kept = {key: {**self._places[key], **found[key]} for key in ("namespaces", "interfaces")}  # who has gone is named still
+        self._places = {**self._places, **kept}
         self._learn()
         return True
 

@@ -11,14 +11,20 @@ from types import FrameType
 
 from labnet.errors import UsageError
 
+STANDARD_ERROR = 2
+
 
 @contextmanager
 def stopped_by_signal() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM fill the list instead of ending the process."""
+    """Inside, SIGINT and SIGTERM fill the list instead of ending the process; a second one interrupts what may hang (a reader that
+    does not read).
+    """
     heard: list[int] = []
 
     def hear(number: int, _frame: FrameType | None) -> None:
         heard.append(number)
+        if len(heard) > 1:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -34,7 +40,8 @@ def tell_ready(descriptor: int) -> None:
         return
     try:
         os.write(descriptor, b"ready\n")
-        os.close(descriptor)
+        if descriptor > STANDARD_ERROR:
+            os.close(descriptor)
     except OSError as error:
         raise UsageError(f"--ready-fd {descriptor}: {error.strerror}", "open it for writing before labnet is started") from error
 

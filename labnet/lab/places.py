@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labnet.errors import NotFoundError, UsageError
-from labnet.fabric.places import vpc_netns_of
+from labnet.fabric.places import igw_netns_of, vpc_netns_of
 from labnet.kernel.door import LinuxKernel
 from labnet.lab.targets import Known, Target, find_target
 from labnet.model import names
@@ -38,6 +38,37 @@ def places(lab: Lab, tracer: Tracer, words: Sequence[str]) -> dict[str, Any]:
         },
         "interfaces": {f"{end[0]}/{end[1]}": described(end, owners, roles, wires, enis) for end in wires},
         "chosen": chosen(words, tracer.known(), set(known), ends, _hosted(lab)),
+    }
+
+
+def watched(lab: Lab, tracer: Tracer, word: str) -> dict[str, Any]:
+    """What `watch` needs of a pod: its namespace, addresses (its own first, then those that NAT may give it), and who translates.
+
+    Errors: UsageError for what is no pod with an address of its own; NotFoundError.
+    """
+    target = find_target(tracer.known(), word)
+    pod = next((pod for pod in lab.pods() if target.kind == "pod" and pod.key == target.name), None)
+    if pod is None:
+        raise UsageError(f"{word} is no pod", "watch follows the flows of a pod; 'labnet capture' listens anywhere")
+    if pod.host_network:
+        raise UsageError(f"{word} lives in its node's own namespace: its flows are the node's", f"labnet capture {pod.node}")
+    if not pod.ip:
+        raise NotFoundError(f"{word} has no address", "'labnet status' says why")
+    cloud = lab.ec2.state
+    node = [eni for one in cloud.instances.values() if one.name == pod.node and one.state == "running" for eni in cloud.enis_of(one.id)]
+    found = [pod.ip]
+    for eni in node:
+        for address in eni.addresses:
+            if address.primary or address.address == pod.ip:
+                found += [address.address, address.public or ""]
+    nats = [nat for nat in cloud.nat_gateways.values() if nat.state == "available"]
+    for nat in nats:
+        found += [nat.private_address, nat.public_ip]
+    gateways = [igw_netns_of(cloud, vpc_id) for vpc_id in cloud.vpcs]
+    return {
+        "pod": pod.name if pod.namespace == "default" else pod.key, "netns": names.pod_netns(lab.lab, pod.namespace, pod.name),
+        "ip": pod.ip, "addresses": list(dict.fromkeys(address for address in found if address)),
+        "translating": [names.node_netns(lab.lab, pod.node), *gateways, *(names.nat_netns(lab.lab, nat.id) for nat in nats)],
     }
 
 

@@ -12,7 +12,7 @@ from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.explaining import explained
-from labnet.lab.places import places
+from labnet.lab.places import places, watched
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
@@ -122,8 +122,9 @@ class Verbs:
         return explained(self._world, self.known(), source, target, protocol, port)
 
     async def places(self, args: Args, emit: Emit) -> Answer:
-        """Where packets can be listened to, and which of that the words of `targets` choose."""
-        return places(self._world, self._tracer, [str(word) for word in args.get("targets", ())])
+        """Where packets can be listened to, and which of that the words of `targets` choose; with `watch` what a pod's flows may look like."""
+        found = places(self._world, self._tracer, [str(word) for word in args.get("targets", ())])
+        return {**found, "watched": watched(self._world, self._tracer, str(args["watch"]))} if args.get("watch") else found
 
     async def check(self, args: Args, emit: Emit) -> Answer:
         """Run the checks of the lab's scenario, or of the one given."""

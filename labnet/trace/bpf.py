@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from labnet.model.addressing import to_int
 from labnet.model.packet import Probe
 from labnet.trace.dissect import ETHERNET_BYTES, ETHERTYPE_IPV4, ICMP, ICMP_ERRORS, PROTOCOL_WORDS, TAG
 
@@ -24,7 +25,7 @@ AT_LINK_INDEX, AT_LINK_TYPE = 0xFFFFF008, 0xFFFFF01C
 """What the kernel knows of a frame beside its bytes: SKF_AD_OFF and an offset."""
 LINK_TYPES = (1, 772)
 """ARPHRD_ETHER and ARPHRD_LOOPBACK: what has an Ethernet header."""
-MAX_LINKS = 200
+MAX_LINKS, MAX_ADDRESSES = 200, 100
 PORTS_BYTES = 8
 ACCEPT, DROP, NEXT = "accept", "drop", "next"
 
@@ -57,6 +58,20 @@ def probe_filter(probe: Probe) -> Program:
     if number == ICMP:
         return _assembled([*head, (EQUAL, ICMP, NEXT, DROP), *icmp, *own])
     return _assembled([*head, (EQUAL, number, len(icmp) + 2, NEXT), (EQUAL, ICMP, NEXT, DROP), *icmp, (RETURN, 0, NEXT, NEXT), *own])
+
+
+def of_addresses(addresses: Sequence[str]) -> Program:
+    """IPv4 from or to one of these addresses. Errors: ValueError for more than 100 of them."""
+    if len(addresses) > MAX_ADDRESSES:
+        raise ValueError(f"{len(addresses)} addresses are more than {MAX_ADDRESSES}")
+    numbers = [to_int(address) for address in addresses]
+    count = len(numbers)
+    source = [(EQUAL, number, count - place + 1 + count, NEXT) for place, number in enumerate(numbers)]
+    target = [(EQUAL, number, ACCEPT, NEXT) for number in numbers]
+    return _assembled([
+        (LOAD_HALF, 12, NEXT, NEXT), (EQUAL, ETHERTYPE_IPV4, NEXT, DROP),
+        (LOAD_WORD, ETHERNET_BYTES + 12, NEXT, NEXT), *source, (LOAD_WORD, ETHERNET_BYTES + 16, NEXT, NEXT), *target, (RETURN, 0, NEXT, NEXT),
+    ])
 
 
 def ethernet_only(program: Program) -> Program:

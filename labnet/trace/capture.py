@@ -43,7 +43,8 @@ FRAMES_AT_ONCE = 512
 """Taken of one socket before the others have their turn."""
 HELD_NS = 10_000_000
 """How long a frame is held back, so that an earlier one of another socket can go before it."""
-MS = 1000
+GONE = "gone"
+"""What stands for a link that went before its frames were read."""
 S = 1_000_000_000
 
 
@@ -67,7 +68,7 @@ class Capture:
         self._kernel = kernel
         self._asked = tuple(dict.fromkeys(namespaces))
         self._program = program
-        self._links = links or {}
+        self._links = {} if links is None else links
         self._taps: dict[int, tuple[str, socket.socket]] = {}
         self._epoll: select.epoll | None = None
         self._merge = Merge()
@@ -216,7 +217,7 @@ class Capture:
                 emptied = True
                 break
             direction: Direction = "out" if address[2] == PACKET_OUTGOING else "in"
-            found.append(Captured(netns, address[0], direction, self._stamp(ancillary), data))
+            found.append(Captured(netns, address[0] or GONE, direction, self._stamp(ancillary), data))
         self._merge.put(found)
         return found[-1].time_ns if found else 0, emptied
 

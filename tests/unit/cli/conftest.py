@@ -165,6 +165,11 @@ class FakeBackend(LabBackend):
         self._note("capture", lab, options, type(output).__name__)
         say("listening")
 
+    def watch(self, run_dir: Path, lab: str, options: Any, emit: Any, say: Any) -> None:
+        self._note("watch", lab, options)
+        for document in self.answers["watch"]:
+            emit(document)
+
     def probe(self) -> list[dict[str, Any]]:
         self._note("probe")
         return self.probes

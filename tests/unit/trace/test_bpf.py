@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from dataclasses import replace
 
 import pytest
 from test_trace_frames import on_wire
 
 from labnet.model.packet import Frame, Probe
-from labnet.trace.bpf import EVERYTHING, IPV4_ONLY, NOTHING, Program, on_links, probe_filter
+from labnet.trace.bpf import EVERYTHING, IPV4_ONLY, NOTHING, Program, of_addresses, on_links, probe_filter
 from labnet.trace.dissect import part_of
 
 IDENT = 0x01020304
@@ -58,6 +59,23 @@ def test_an_ip_header_with_options_is_stepped_over() -> None:
     plain = on_wire(NATTED, probe)
     longer = plain[:14] + bytes([0x46]) + plain[15:34] + b"\x01\x01\x01\x00" + plain[34:]
     assert part_of(longer, probe) == "probe" and passes(probe_filter(probe), longer)
+
+
+def test_addresses_at_either_end() -> None:
+    program = of_addresses(["10.0.0.9", "52.1.1.1", "10.0.0.4"])
+    probe = Probe("udp", "", "", ident=IDENT)
+
+    def between(src: str, dst: str) -> bytes:
+        return on_wire(replace(NATTED, src=src, dst=dst), probe)
+
+    ends = [("52.1.1.1", "8.8.8.8"), ("8.8.8.8", "10.0.0.4"), ("10.0.0.9", "10.0.0.4"), ("8.8.8.8", "8.8.4.4"), ("10.0.0.8", "10.0.0.5")]
+    assert [passes(program, between(*both)) for both in ends] == [True, True, True, False, False]
+    assert not passes(program, b"\xff" * 12 + b"\x08\x06" + bytes(28))
+    assert passes(of_addresses(["10.0.0.9"]), between("10.0.0.9", "1.1.1.1")) and len(of_addresses([f"10.0.{n}.1" for n in range(100)])) < 256
+    many = of_addresses([f"10.0.{n}.1" for n in range(100)])
+    assert passes(many, between("10.0.0.1", "8.8.8.8")) and passes(many, between("8.8.8.8", "10.0.99.1"))
+    with pytest.raises(ValueError, match="more than 100"):
+        of_addresses([f"10.0.{n}.1" for n in range(101)])
 
 
 def test_all_nothing_and_ipv4() -> None:
