@@ -89,6 +89,8 @@ def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
     for key in ("sg-1", "sg-2", "sg-3"):
         cloud = with_group(cloud, key, "vpc-1", _rules(dice, 3), _rules(dice, 3) if dice.random() < 0.4 else (ALL_OUT,))
     cloud = with_prefix_list(cloud, "pl-1", *dice.choice(((), ("10.10.0.0/24",), ("10.10.1.0/24", "10.20.0.0/16"))))
+    blocks = dice.choice(((), ("8.8.0.0/16",), ("8.8.8.0/24", "1.1.1.1/32"), ("0.0.0.0/0", "10.20.0.0/17")))
+    cloud = with_prefix_list(cloud, ROUTED, *blocks)
     enis: dict[str, Eni] = {}
     for number, eni in enumerate(cloud.enis.values()):
         enis[eni.id] = eni if eni.interface_type == "nat_gateway" else _shuffled_eni(eni, number, dice)
@@ -115,6 +117,10 @@ def _shuffled_eni(eni: Eni, number: int, dice: random.Random) -> Eni:
     return replace(eni, security_groups=tuple(dict.fromkeys(groups)), source_dest_check=dice.random() < 0.7, addresses=addresses)
 
 
+ROUTED = "pl-2"
+"""A prefix list that routes lead to."""
+
+
 def _routes(dice: random.Random, subnet: str, nat: str) -> dict[str, str]:
     """A way out, to the peer, and round a middlebox; some lead nowhere."""
     gateway, box = "igw-vpc-1", dice.choice(("eni-n3-0", "eni-n4-0"))
@@ -124,6 +130,7 @@ def _routes(dice: random.Random, subnet: str, nat: str) -> dict[str, str]:
     found["8.8.8.0/24"] = dice.choice(("", "", "", "", gateway, nat, "eni-gone"))
     other = dice.choice([base for key, base in SUBNETS.items() if key != subnet])
     found[f"{other}.0/24"] = dice.choice(("", "", "", box))
+    found[ROUTED] = dice.choice(("", gateway, nat, PEERING, "eni-gone"))
     return {destination: target for destination, target in found.items() if target}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from labnet.lab.again import Again
     from labnet.lab.capture_outputs import Output
     from labnet.lab.capturing import CaptureOptions
     from labnet.lab.launch import Launch
@@ -40,8 +41,10 @@ class Backend(Protocol):
 
     def up_again(
         self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
-    ) -> dict[str, Any] | None:
-        """Make the running lab of a scenario what it says; its status, or None when there is none of which that is certain."""
+    ) -> Again | None:
+        """Make the running lab of a scenario what it says; its status and what speaks against the scenario, or None when there is none of
+        which that is certain.
+        """
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up, or make a running one what the scenario says; its status."""
@@ -137,17 +140,17 @@ class LabBackend:
 
     def up_again(
         self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
-    ) -> dict[str, Any] | None:
+    ) -> Again | None:
         """Ask the lab's process to read it and make it true."""
         from labnet.lab import again
         from labnet.lab.progress import progress_of
 
-        status = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
-        if status is None:
+        made = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
+        if made is None:
             from labnet.lab.launch import Launch
 
             self._launch = Launch()  # it loads labnet while we read the scenario; should we never get to `up`, it ends with us
-        return status
+        return made
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up."""

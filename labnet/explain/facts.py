@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labnet.ec2.rules.routes import all_routes, is_active
+from labnet.ec2.rules.routes import is_active, ways
 from labnet.ec2.rules.ways import Way, gateway_at, ways_of
 from labnet.fabric.places import gateway_of, is_plugged
 from labnet.fabric.vpn import ways_to
@@ -18,11 +18,20 @@ RESOLVER = "169.254.169.253"
 
 @frozen
 class Choice:
-    """What a subnet's route table says of a destination: `active` False = a blackhole; no `route` = there is none."""
+    """What a subnet's route table says of a destination: `active` False = a blackhole; no `route` = there is none. `block` is the
+    destination that fits, one of its list's where the route leads to a prefix list.
+    """
 
     table: RouteTable | None
     route: VpcRoute | None = None
     active: bool = True
+    block: str = ""
+
+    @property
+    def destination(self) -> str:
+        """The route's destination in words: a block, and of which prefix list it is."""
+        listed = self.route.prefix_list_id if self.route is not None else None
+        return f"{self.block} of {listed}" if listed is not None else self.block
 
 
 def is_service(cloud: CloudState, vpc_id: str, address: str) -> bool:
@@ -40,12 +49,12 @@ def table_of(cloud: CloudState, subnet: Subnet) -> RouteTable | None:
 def choose(cloud: CloudState, subnet: Subnet, address: str) -> Choice:
     """The longest prefix of the subnet's table that holds the address."""
     table = table_of(cloud, subnet)
-    routes = all_routes(cloud, table) if table else tuple(VpcRoute(cidr, LOCAL) for cidr in cloud.vpcs[subnet.vpc_id].cidrs)
-    fitting = [route for route in routes if contains(route.destination, address)]
+    found = ways(cloud, table) if table else {cidr: VpcRoute(cidr, LOCAL) for cidr in cloud.vpcs[subnet.vpc_id].cidrs}
+    fitting = [block for block in found if contains(block, address)]
     if not fitting:
         return Choice(table)
-    best = max(fitting, key=lambda route: prefix_length(route.destination))
-    return Choice(table, best, table is None or is_active(cloud, table, best))
+    best = max(fitting, key=prefix_length)
+    return Choice(table, found[best], table is None or is_active(cloud, table, found[best]), best)
 
 
 def inside(cloud: CloudState, vpc_id: str, address: str) -> bool:

@@ -94,7 +94,7 @@ class Walk:
         table = choice.table.id if choice.table else "main"
         if choice.route is None:
             self.stop("route-table", table, f"has no route to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
-        target, text = choice.route.target, f"{choice.route.destination} → {choice.route.target}"
+        target, text = choice.route.target, f"{choice.destination} → {choice.route.target}"
         if not choice.active:
             self.stop("route-table", table, f"{text} is a blackhole: its target is not there", codes.BAD_STATE_ROUTE, flow)
         self.passes("route-table", table, text, flow)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from labnet.ec2.rules.prefix_lists import uses
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
@@ -202,6 +203,8 @@ def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
         touched.routes |= {table.vpc_id for table in (was_table, is_table) if table is not None}
     for _, was_gateway, is_gateway in _changed(old.internet_gateways, new.internet_gateways):
         touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
+    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
+        touched.routes |= {table.vpc_id for table in new.route_tables.values() if uses(list_id, table.routes)}
     touched.routes |= touched.vpcs | _vpcs_with_moved_targets(old, new, touched)
     for gateway in gateways_touched(old, new, touched.vpcs):
         touched.vgws.add(gateway.id)

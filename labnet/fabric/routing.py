@@ -9,8 +9,9 @@
     ip route add blackhole DESTINATION table N                    a route whose target is gone
     ip route add blackhole default metric 4294967295 table N      no route: silence
 
-Within a table the longest prefix wins, a local route like any other. What comes from gateways and peers carries no mark and sees
-main alone: the VPC's addresses. So does a frame that is addressed to a neighbour's own MAC: it never meets the router.
+Within a table the longest prefix wins, a local route like any other. A route to a prefix list is one to each block that the list
+holds; of equal ones a route of its own wins. What comes from gateways and peers carries no mark and sees main alone: the VPC's
+addresses. So does a frame that is addressed to a neighbour's own MAC: it never meets the router.
 Source: docs/sources.md#routing-in-the-fabric
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labnet.ec2.rules.routes import all_routes, is_active
+from labnet.ec2.rules.routes import is_active, ways
 from labnet.errors import LabnetError
 from labnet.fabric import tables
 from labnet.fabric.gateway import AT_GATEWAY, VPC_PORT, silence
@@ -76,14 +77,14 @@ def _associations(cloud: CloudState, vpc_id: str, found: tuple[RouteTable, ...])
 def _table(cloud: CloudState, table: RouteTable) -> Iterator[KernelObject]:
     number = table_number(table.id)
     yield Rule(PRIORITY, number, fwmark=number, fwmask=MARK_MASK)
-    for route in all_routes(cloud, table):
-        yield _route(cloud, table, route, number)
+    for block, route in ways(cloud, table).items():
+        yield _route(cloud, table, block, route, number)
     last = silence()
     yield Route(last.dst, type=last.type, metric=last.metric, table=number)
 
 
-def _route(cloud: CloudState, table: RouteTable, route: VpcRoute, number: int) -> Route:
-    dst, target = "default" if route.destination == "0.0.0.0/0" else route.destination, route.target
+def _route(cloud: CloudState, table: RouteTable, block: str, route: VpcRoute, number: int) -> Route:
+    dst, target = "default" if block == "0.0.0.0/0" else block, route.target
     if target == LOCAL:
         return Route(dst, type="throw", table=number)
     if not is_active(cloud, table, route) or (target.startswith("pcx-") and not is_linked(cloud, cloud.peerings[target])):

@@ -8,6 +8,7 @@ from typing import Any
 
 from labnet.lab import routes_setup, sites_setup
 from labnet.lab.cloud_acls import make_acls
+from labnet.lab.lists_setup import make_lists
 from labnet.lab.routes_setup import tagged as _tagged
 from labnet.model.cloud_vpn import Site
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
@@ -26,6 +27,7 @@ class CloudIds:
     vpc_of_subnet: dict[str, str] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
+    prefix_lists: dict[str, str] = field(default_factory=dict)
     targets: dict[str, str] = field(default_factory=dict)
     """Names that routes may lead to: NAT gateways and peerings."""
     node_routes: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -33,15 +35,17 @@ class CloudIds:
 
 
 async def make_vpcs(api: Ec2Api, scenario: Scenario, sites: Mapping[str, Site] | None = None) -> CloudIds:
-    """Create every VPC with its gateways, subnets and security groups, and connect it with networks outside. Errors: Ec2Error."""
+    """Create the prefix lists, every VPC with its gateways, subnets and security groups, and the ways to networks outside. Errors: Ec2Error."""
     ids = CloudIds()
+    ids.prefix_lists.update(await make_lists(api, scenario.prefix_lists))
     for vpc in scenario.vpcs:
         await _make_vpc(api, vpc, ids)
     await sites_setup.connect(api, scenario, sites or {}, ids.vpcs, ids.targets)
     await routes_setup.make_gateways(api, scenario, ids.vpcs, ids.subnets, ids.targets)
     nodes = {node.name for node in scenario.nodes}
     for vpc in scenario.vpcs:
-        await routes_setup.make_tables(api, vpc, ids.vpcs[vpc.name], ids.subnets, ids.targets, nodes, ids.node_routes)
+        known = routes_setup.Known(ids.subnets, ids.targets, ids.prefix_lists, nodes)
+        await routes_setup.make_tables(api, vpc, ids.vpcs[vpc.name], known, ids.node_routes)
     return ids
 
 
@@ -164,6 +168,8 @@ def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) ->
             item["FromPort"] = item["ToPort"] = -1
         if rule.get("group"):
             item["UserIdGroupPairs"] = [{"GroupId": ids.groups[vpc, str(rule["group"])]}]
+        elif rule.get("prefixList"):
+            item["PrefixListIds"] = [{"PrefixListId": ids.prefix_lists[str(rule["prefixList"])]}]
         else:
             item["IpRanges"] = [{"CidrIp": str(rule["cidr"])}]
         if item not in out:  # EC2 refuses a permission that is named twice

@@ -28,6 +28,7 @@ from labnet.model.scenario import (
     PeeringSpec,
     PodCheck,
     PodSpec,
+    PrefixListSpec,
     RouteTableSpec,
     Scenario,
     SecurityGroupSpec,
@@ -62,6 +63,11 @@ def vpc_name(vpc: vpcwords.Vpc) -> str:
     return vpc.name or DEFAULT_VPC
 
 
+def room_of(listed: vpcwords.PrefixList) -> int:
+    """For how many blocks a prefix list has room."""
+    return max(len(listed.entries), 1) if listed.max_entries is None else listed.max_entries
+
+
 def node_names(node: schema.Node) -> list[str]:
     """The names that a `nodes` entry stands for: with `count`, even 1, they are numbered from 1."""
     return [node.name] if node.count is None else [f"{node.name}-{n}" for n in range(1, node.count + 1)]
@@ -81,6 +87,9 @@ def build(document: schema.Document, source: str) -> Scenario:
         description=document.metadata.description,
         vpcs=tuple(_vpc(path, vpc) for path, vpc in vpcs_of(document)),
         on_premises=tuple(_site(document, site) for site in document.on_premises),
+        prefix_lists=tuple(
+            PrefixListSpec(one.name, tuple((it.cidr, it.description) for it in one.entries), room_of(one)) for one in document.prefix_lists
+        ),
         nodes=tuple(spec for node in document.nodes for spec in _nodes(node)),
         cni=CniSpec(document.cni.kind, document.cni.dialect, dict(document.cni.env)),
         pods=tuple(_pod(pod) for pod in document.pods),
@@ -191,7 +200,8 @@ def _permission(rule: vpcwords.SecurityGroupRule) -> Mapping[str, Any]:
     out: dict[str, Any] = {"protocol": rule.protocol}
     if rule.from_port is not None:
         out |= {"fromPort": rule.from_port, "toPort": rule.from_port if rule.to_port is None else rule.to_port}
-    return out | ({"cidr": rule.cidr} if rule.cidr is not None else {"group": rule.group})
+    other = {"cidr": rule.cidr, "group": rule.group, "prefixList": rule.prefix_list}
+    return out | {key: name for key, name in other.items() if name is not None}
 
 
 def _nodes(node: schema.Node) -> Iterator[NodeSpec]:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from labnet.lab.scenario_schema_base import AS_WRITTEN, MARK, Command, Mapping, Name, PodName, Port, Text
-from labnet.lab.scenario_schema_vpc import OnPremises, Vpc
+from labnet.lab.scenario_schema_vpc import OnPremises, PrefixList, Vpc
 
 API_VERSION = "labnet/v1"
 KIND = "Lab"
@@ -274,6 +274,7 @@ class Document(Mapping, frozen=True):
     on_premises: Annotated[list[OnPremises], Meta(
         description="Networks outside of AWS, each behind a VPC's vpnGateway",
     )] = field(default_factory=list)
+    prefix_lists: Annotated[list[PrefixList], Meta(description="Managed prefix lists")] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     cni: Cni = field(default_factory=Cni)
     pods: list[Pod] = field(default_factory=list)

@@ -40,7 +40,9 @@ class Subnet(Mapping, frozen=True):
 class Route(Mapping, frozen=True):
     """A route of a table, beside the local ones that every table has."""
 
-    destination: Annotated[str, Meta(description="The block that it leads to; the longest prefix wins", examples=["0.0.0.0/0"])]
+    destination: Annotated[str, Meta(
+        description="The block that it leads to, the longest prefix wins; or the name of a prefix list", examples=["0.0.0.0/0"],
+    )]
     target: Annotated[str, Meta(
         description="internetGateway, vpnGateway, or the name of a NAT gateway, a peering or a node (its first ENI)",
         examples=["internetGateway"],
@@ -73,13 +75,14 @@ class Peering(Mapping, frozen=True):
 
 
 class SecurityGroupRule(Mapping, frozen=True):
-    """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
+    """One permission: protocol and ports (none = all), and the other side: a block, a security group or a prefix list."""
 
     protocol: Protocol
     from_port: Annotated[int | None, Meta(description="First port, or ICMP type")] = None
     to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first")] = None
     cidr: Cidr | None = None
     group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
+    prefix_list: Annotated[str | None, Meta(description="Name of one of the lab's `prefixLists`")] = None
 
 
 class SecurityGroup(Mapping, frozen=True):
@@ -107,6 +110,21 @@ class NetworkAcl(Mapping, frozen=True):
     name: Annotated[str, Meta(description="Unique in its VPC; `default` is always there", examples=["web"])]
     ingress: Annotated[list[NetworkAclEntry], Meta(description="What may enter the subnet")] = field(default_factory=list)
     egress: Annotated[list[NetworkAclEntry], Meta(description="What may leave the subnet")] = field(default_factory=list)
+
+
+class PrefixListEntry(Mapping, frozen=True):
+    """One block of a prefix list."""
+
+    cidr: Cidr
+    description: str = ""
+
+
+class PrefixList(Mapping, frozen=True):
+    """A managed prefix list: blocks under one name, for rules of security groups and for routes, which count as many as it has room for."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario", examples=["offices"])]
+    entries: Annotated[list[PrefixListEntry], Meta(description="Its blocks")] = field(default_factory=list)
+    max_entries: Annotated[int | None, Meta(description="For how many blocks it has room; absent = for these")] = None
 
 
 class Dns(Mapping, frozen=True):

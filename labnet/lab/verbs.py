@@ -80,7 +80,8 @@ class Verbs:
             emit({"stage": stage, "text": text, "done": done, "total": total})
 
         waiting = await self._world.reconcile(scenario, float(args.get("timeout", 120)), tell)
-        return {"status": self._world.status(), "waitingFor": waiting}
+        said = [{"field": one.field, "message": one.message} for one in scenario.cautions]
+        return {"status": self._world.status(), "waitingFor": waiting, "cautions": said}
 
     async def env(self, args: Args, emit: Emit) -> Answer:
         """Settings for AWS clients: `env` and `unset`; `inside` for programs in nodes and pods."""
@@ -107,12 +108,13 @@ class Verbs:
         return {"path": str(self._world.log_of_pod(found.netns))}
 
     async def trace(self, args: Args, emit: Emit) -> Answer:
-        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
+        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file, with `path` the Path itself too."""
         source, target, protocol, port = self._asked(args)
         traced = await self._tracer.trace(source, target, protocol, port, both_ways=bool(args.get("bothWays")))
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
-        return {"text": traced.text, "json": traced.document}
+        itself = {"path": codec.to_document(traced.path)} if args.get("path") else {}
+        return {"text": traced.text, "json": traced.document, **itself}
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
         """Whether one reaches the other: by the desired state and by what is there now, or with `desired` by the desired state alone."""

@@ -31,7 +31,7 @@ from labnet.lab.resolvers import Resolvers
 from labnet.lab.rollout import Rollout, differences
 from labnet.lab.sites_setup import sites_of
 from labnet.lab.status import Facts, status
-from labnet.lab.vpc_services import VpcServices
+from labnet.lab.vpc_services import INTERNET_PORTS, VpcServices
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
 from labnet.model import names
@@ -42,8 +42,6 @@ from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
 
 Tell = Callable[..., None]
-INTERNET = "internet"
-INTERNET_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
 
 
 class World:
@@ -136,12 +134,10 @@ class World:
         """What answers in the Internet, and metadata service and EC2 API in each VPC."""
         if self.workloads is None:
             return
-        if self.kernel.exists(names.internet_netns(self.lab)):
-            self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
         for site in self.ec2.state.sites:
             self.workloads.serve(site, site_netns_of(self.ec2.state, site), INTERNET_PORTS)
         self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
-        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self._start)
+        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self.workloads, self._start)
         self.ec2.observers.append(self._services.follow)
         await self._services.begin()
 
@@ -291,7 +287,7 @@ def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -
     """
     cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "onPremises": (old.on_premises, new.on_premises),
+        "vpcs": (old.vpcs, new.vpcs), "onPremises": (old.on_premises, new.on_premises), "prefixLists": (old.prefix_lists, new.prefix_lists),
         "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }

@@ -17,11 +17,18 @@ LOCAL = "local"
 
 @frozen
 class VpcRoute:
-    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection; `propagated` = a virtual private gateway's."""
+    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection, `destination` a block or a prefix list's id;
+    `propagated` = a virtual private gateway's.
+    """
 
     destination: str
     target: str
     propagated: bool = False
+
+    @property
+    def prefix_list_id(self) -> str | None:
+        """The prefix list that it leads to, if it is one."""
+        return self.destination if self.destination.startswith("pl-") else None
 
 
 @frozen

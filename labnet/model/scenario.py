@@ -56,7 +56,9 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class RouteTableSpec:
-    """A route table: (destination, target) pairs; `main` for subnets that name none, `propagate` to learn from the VPN gateway."""
+    """A route table: (destination, target) pairs, a destination is a block or a prefix list's name; `main` for subnets that name none,
+    `propagate` to learn from the VPN gateway.
+    """
 
     name: str
     main: bool = False
@@ -82,7 +84,7 @@ class PeeringSpec:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroupSpec:
-    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group}`."""
+    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group | prefixList}`."""
 
     name: str
     ingress: tuple[Mapping[str, Any], ...] = ()
@@ -108,6 +110,15 @@ class NetworkAclSpec:
     name: str
     ingress: tuple[NetworkAclEntrySpec, ...] = ()
     egress: tuple[NetworkAclEntrySpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixListSpec:
+    """A managed prefix list: (block, description) pairs, and for how many it has room."""
+
+    name: str
+    entries: tuple[tuple[str, str], ...]
+    max_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +274,7 @@ class Scenario:
     description: str = ""
     vpcs: tuple[VpcSpec, ...] = ()
     on_premises: tuple[SiteSpec, ...] = ()
+    prefix_lists: tuple[PrefixListSpec, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     cni: CniSpec = CniSpec()
     pods: tuple[PodSpec, ...] = ()

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from labnet.ec2.rules.request import Params, check_same, is_id, request_digest
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, Instance, InternetGateway, SecurityGroup, Subnet, Vpc
-from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable, VpcRoute
 from labnet.model.cloud_vpn import CustomerGateway, VpnConnection, VpnGateway
 
 
@@ -253,6 +253,14 @@ def get_prefix_list(state: CloudState, list_id: str) -> PrefixList:
     if list_id not in state.prefix_lists:
         raise no_prefix_list(list_id)
     return state.prefix_lists[list_id]
+
+
+def blocks_of_route(state: CloudState, route: VpcRoute) -> tuple[str, ...]:
+    """The blocks that a route leads to: its own, or those that its prefix list holds now."""
+    if route.prefix_list_id is None:
+        return (route.destination,)
+    listed = state.prefix_lists.get(route.prefix_list_id)
+    return tuple(entry.cidr for entry in listed.entries) if listed is not None else ()
 
 
 def get_peering(state: CloudState, peering_id: str) -> Peering:

@@ -9,16 +9,13 @@ from labnet.ec2.rules.blocks import add_block, parse_block
 from labnet.ec2.rules.find import get_gateway, get_subnet, get_vpc, no_gateway, no_subnet, no_vpc
 from labnet.ec2.rules.grouprules import with_ids
 from labnet.ec2.rules.pool import free_count
+from labnet.ec2.rules.quotas import GATEWAYS_PER_REGION, SUBNETS_PER_VPC, VPCS_PER_REGION
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
 from labnet.ec2.rules.shapes import gateway_shape, subnet_arn, subnet_shape, vpc_shape, zone_id
 from labnet.ec2.rules.zones import zones_of
 from labnet.errors import Ec2Error
 from labnet.model.addressing import contains, overlap
 from labnet.model.cloud import CloudState, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
-
-VPCS_PER_REGION = 5  # Source: docs/sources.md#vpc-blocks
-GATEWAYS_PER_REGION = 5
-SUBNETS_PER_VPC = 200
 
 
 def create_vpc(state: CloudState, params: Params, context: Context) -> Result:

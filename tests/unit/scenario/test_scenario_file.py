@@ -137,7 +137,7 @@ def test_the_schema_has_every_key_of_every_struct_and_no_other() -> None:
 
 def test_every_key_of_the_format_is_taken_or_comes_later() -> None:
     sections = {
-        "": "apiVersion kind metadata vpc vpcs onPremises nodes cni pods objects ec2 kubelet time seed pending checks",
+        "": "apiVersion kind metadata vpc vpcs onPremises prefixLists nodes cni pods objects ec2 kubelet time seed pending checks",
         "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings "
         "vpnGateway",
         "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl cidrReservations networkInterfaces",
