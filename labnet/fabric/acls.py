@@ -2,9 +2,10 @@
 
 An ACL judges what crosses the border of a subnet, in each direction and every packet by itself: connection tracking is never
 asked, so a change counts for flows that are under way. Two maps tell the subnet on either side of the router (one element a
-port and direction, chain `border` of table `vpc`; where no ACL of the VPC filters, packets go past it); this table has the entries themselves, a chain for each ACL and direction
-that can refuse anything. It is replaced whole, in one transaction, and only when an ACL or an association changes. A subnet
-whose ACL allows everything has nothing here, so a packet pays for the entries of at most two ACLs, however many ENIs there are.
+port and direction, chain `border` of table `vpc`); where no ACL of the VPC filters, packets go past that chain. This table has the
+entries themselves, a chain for each ACL and direction that can refuse anything. It is replaced whole, in one transaction, and only
+when an ACL or an association changes. A subnet whose ACL allows everything has nothing here, so a packet pays for the entries of at
+most two ACLs, however many ENIs there are.
 
 What the router itself answers (metadata, the EC2 API, DHCP) never crosses a border. Source: docs/sources.md#network-acls
 """
