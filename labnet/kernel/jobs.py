@@ -55,8 +55,8 @@ def by_stages(batches: Sequence[Batch]) -> list[Batch]:
         for change in changes:
             (links if isinstance(change.object, Link) else rest).setdefault(netns, []).append(change)
     found: list[Batch] = [(netns, tuple(changes)) for netns, changes in links.items()]
-    for netns, changes in rest.items():
-        found += [(netns, part) for part in _parted(sorted(changes, key=lambda change: rank(change.object)))]
+    for netns, others in rest.items():
+        found += [(netns, part) for part in _parted(sorted(others, key=lambda change: rank(change.object)))]
     return found
 
 
