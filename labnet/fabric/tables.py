@@ -64,7 +64,7 @@ BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this p
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
 SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT where no ACL filters
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
-SOURCES = "sources"  # ifname . ether_addr . ipv4_addr : mark: what a port may send whose source/dest check is on, and its subnet
+SOURCES = "sources"  # ifname . ether_addr . ipv4_addr : mark: what each port sends as its own, and its subnet
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
 MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
 
