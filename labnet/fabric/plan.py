@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from labnet.fabric import tables
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import FABRIC_SLICE, cidr_elements, plan_igw, plan_internet, plan_public, router_sysctls, silence
 from labnet.fabric.nat import plan_nat
-from labnet.fabric.nodeos import plan_os
+from labnet.fabric.nodeos import plan_os, primaries
 from labnet.fabric.peering import plan_peering
 from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.port import plan_eni, subnet_mark
@@ -41,7 +41,7 @@ def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
         *cidr_elements(vpc.cidrs, tables.TABLE),
         *(NftElement(tables.TABLE, tables.SERVICE_ADDRESS, (address,), ("ipv4_addr",), family="ip") for address in services),
         *(element for subnet in subnets for element in _router_elements(subnet, services)),
-        *tables.TTL_RULES,
+        *tables.ROUTER_TTL_RULES,
     )
     return vpc_netns_of(cloud, vpc_id), Slice(FABRIC_SLICE, objects)
 
@@ -78,12 +78,18 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
     for vgw_id in cloud.vpn_gateways:
         parts += plan_vgw(cloud, vgw_id)
     parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
-    for instance in cloud.instances.values():
-        if is_alive(instance):
-            parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, (sysctls or {}).get(instance.name, {}))))
+    parts += plan_nodes(cloud, cloud.instances, sysctls or {})
     for eni_id in cloud.enis:
         parts += plan_public(cloud, eni_id)
     return tuple(part for part in parts if part[1].objects)
+
+
+def plan_nodes(cloud: CloudState, instance_ids: Iterable[str], sysctls: NodeSysctls) -> Iterator[Part]:
+    """(namespace, slice ``os``) of those instances that are alive."""
+    nodes = [cloud.instances[key] for key in instance_ids if is_alive(cloud.instances[key])]
+    primary = primaries(cloud) if nodes else {}
+    for instance in nodes:
+        yield node_netns_of(cloud, instance), plan_os(cloud, instance, primary.get(instance.id), sysctls.get(instance.name))
 
 
 def plan_all(cloud: CloudState, sysctls: NodeSysctls | None = None) -> dict[str, tuple[Slice, ...]]:

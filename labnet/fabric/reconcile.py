@@ -11,10 +11,9 @@ from labnet.ec2.rules.prefix_lists import uses
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
-from labnet.fabric.nodeos import plan_os
 from labnet.fabric.peering import plan_peering
-from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
-from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
+from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, vpc_netns_of
+from labnet.fabric.plan import NodeSysctls, Part, plan_nodes, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
@@ -205,7 +204,7 @@ def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
         touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
     for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
         touched.routes |= {table.vpc_id for table in new.route_tables.values() if uses(list_id, table.routes)}
-    touched.routes |= touched.vpcs | _vpcs_with_moved_targets(old, new, touched)
+    touched.routes |= touched.vpcs | touched.acls | _vpcs_with_moved_targets(old, new, touched)
     for gateway in gateways_touched(old, new, touched.vpcs):
         touched.vgws.add(gateway.id)
         touched.routes |= {gateway.vpc_id} if gateway.vpc_id is not None else set()
@@ -267,10 +266,7 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
     for vgw_id in _present(touched.vgws, cloud.vpn_gateways):
         parts += plan_vgw(cloud, vgw_id)
     parts += [plan_routes(cloud, vpc_id) for vpc_id in _present(touched.routes, cloud.vpcs)]
-    for instance_id in _present(touched.instances, cloud.instances):
-        instance = cloud.instances[instance_id]
-        if is_alive(instance):
-            parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, sysctls.get(instance.name))))
+    parts += plan_nodes(cloud, _present(touched.instances, cloud.instances), sysctls)
     for eni_id in enis:
         parts += plan_public(cloud, eni_id)
     return parts
@@ -292,13 +288,14 @@ def _steps(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
     """
     ended = [(netns, _bare(part)) for netns, part in _ended(before, after, gone)]
     changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
+    standing = {key: before[key] for key in changed if _stays(before.get(key))}
+    given_up = {key: _keys(part) - _keys(changed[key]) for key, part in standing.items()}
     taken: set[tuple[str, Key]] = set()
-    for key, part in changed.items():
-        taken |= _keys(part) - _keys(before.get(key))
+    for key, part in changed.items() if any(given_up.values()) else ():
+        taken |= _keys(part) - _keys(standing.get(key))
     yielding: list[Part] = []
-    for key, part in changed.items():
-        netns, was = before.get(key, (key[0], Slice(key[1])))
-        given = _keys(before.get(key)) - _keys(part)
+    for key, given in given_up.items():
+        netns, was = standing[key]
         if given & taken:
             yielding.append((netns, Slice(was.name, tuple(item for item in was.objects if (netns, item.key) not in given))))
     return [*ended, *yielding, *changed.values()]

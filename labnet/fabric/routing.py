@@ -2,8 +2,8 @@
 
 ::
 
-    nft add element netdev vpc subnet_table { SUBNET : N }        which table a subnet uses
-    ip rule add priority 1000 fwmark N/0x7fffffff lookup N        one a table, never one an ENI
+    nft add element netdev vpc subnet_table { SUBNET : N }        which table a subnet uses (and bits: tables.SUBNET_TABLE)
+    ip rule add priority 1000 fwmark N/0x1fffffff lookup N        one a table, never one an ENI
     ip route add throw CIDR table N                               the local route: go on in main, where each address has a /32
     ip route add 0.0.0.0/0 via … dev … onlink table N             a route to a gateway or an ENI
     ip route add blackhole DESTINATION table N                    a route whose target is gone
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from labnet.ec2.rules.routes import is_active, ways
 from labnet.errors import LabnetError
 from labnet.fabric import tables
+from labnet.fabric.acls import filters_any
 from labnet.fabric.gateway import AT_GATEWAY, VPC_PORT, silence
 from labnet.fabric.peering import address_beyond, is_linked
 from labnet.fabric.places import vpc_netns_of
@@ -36,15 +37,13 @@ from labnet.model.netstate import KernelObject, NftElement, Route, Rule, Slice
 
 SLICE = "routes"
 PRIORITY = 1000
-MARK_MASK = 0x7FFFFFFF
-"""All bits of a mark but the one that says that a packet came with TTL 255."""
 KERNELS_OWN = 256
 """Below are tables that have names or that the kernel keeps."""
 
 
 def table_number(table_id: str) -> int:
-    """The kernel's number of a route table and its mark, 256 to 2³¹-1: it follows from the id alone."""
-    return max(KERNELS_OWN, int.from_bytes(digest("route table", table_id)[:4], "big") & MARK_MASK)
+    """The kernel's number of a route table and its mark, 256 to 2²⁹-1: it follows from the id alone."""
+    return max(KERNELS_OWN, int.from_bytes(digest("route table", table_id)[:4], "big") & tables.MARK_MASK)
 
 
 def tables_of(cloud: CloudState, vpc_id: str) -> tuple[RouteTable, ...]:
@@ -65,18 +64,19 @@ def plan_routes(cloud: CloudState, vpc_id: str) -> tuple[str, Slice]:
 
 
 def _associations(cloud: CloudState, vpc_id: str, found: tuple[RouteTable, ...]) -> Iterator[NftElement]:
-    """One element a subnet: its own table, or the main one."""
+    """One element a subnet: its own table, or the main one, with what that says of its packets."""
+    bits = tables.CHECKED_BIT | (0 if filters_any(cloud, vpc_id) else tables.UNFILTERED_BIT)
     main = next((table_number(table.id) for table in found if table.is_main), 0)
     own = {one.subnet_id: table_number(table.id) for table in found for one in table.associations if one.subnet_id is not None}
     for subnet in cloud.subnets.values():
         if subnet.vpc_id == vpc_id:
-            key, value = mark_text(subnet_mark(subnet)), mark_text(own.get(subnet.id, main))
+            key, value = mark_text(subnet_mark(subnet)), mark_text(bits | own.get(subnet.id, main))
             yield NftElement(tables.TABLE, tables.SUBNET_TABLE, (key,), ("mark", "mark"), value, family="netdev")
 
 
 def _table(cloud: CloudState, table: RouteTable) -> Iterator[KernelObject]:
     number = table_number(table.id)
-    yield Rule(PRIORITY, number, fwmark=number, fwmask=MARK_MASK)
+    yield Rule(PRIORITY, number, fwmark=number, fwmask=tables.MARK_MASK)
     for block, route in ways(cloud, table).items():
         yield _route(cloud, table, block, route, number)
     last = silence()
