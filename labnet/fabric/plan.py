@@ -14,6 +14,7 @@ from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_
 from labnet.fabric.port import plan_eni, subnet_mark
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import mark_text, plan_groups
+from labnet.fabric.zones import plan_zones
 from labnet.model.addressing import contains, resolver_of, router_of
 from labnet.model.cloud import CloudState, Subnet, Vpc
 from labnet.model.names import internet_netns
@@ -74,6 +75,7 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
         parts += plan_nat(cloud, nat_id)
     for peering_id in cloud.peerings:
         parts += plan_peering(cloud, peering_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_zones(cloud, vpc_id)) for vpc_id in cloud.vpcs]
     parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
     for instance in cloud.instances.values():
         if is_alive(instance):

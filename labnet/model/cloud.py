@@ -13,6 +13,7 @@ from typing import Literal
 
 from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
 from labnet.model.values import frozen
+from labnet.model.zones import ZoneFailure, ZoneLink
 
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
@@ -247,6 +248,8 @@ class CloudState:
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
     dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
+    zone_links: Mapping[str, ZoneLink] = field(default_factory=dict)
+    zone_failures: Mapping[str, ZoneFailure] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -274,6 +277,8 @@ SHELVES: Mapping[str, type] = {
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
     "prefix_lists": PrefixList,
     "dhcp_options": DhcpOptions,
+    "zone_links": ZoneLink,
+    "zone_failures": ZoneFailure,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

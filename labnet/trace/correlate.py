@@ -224,7 +224,9 @@ def _counted_checks(evidence: Evidence) -> dict[DropCheck, str]:
     return found
 
 
-ON_THE_WAY_BACK: frozenset[DropCheck] = frozenset({"acl", "security-group-egress", "security-group-ingress", "source-dest-check"})
+ON_THE_WAY_BACK: frozenset[DropCheck] = frozenset(
+    {"acl", "security-group-egress", "security-group-ingress", "source-dest-check", "zone-failure", "zone-loss"}
+)
 """Checks of the VPC that may take an answer whose question passed."""
 
 
