@@ -17,6 +17,13 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
     return None if value is None else duration(context, parameter, value)
 
 
+def _milliseconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Milliseconds with a fraction, or a length of time as elsewhere."""
+    if value is not None and value.endswith("ms") and value[:-2].replace(".", "", 1).isdigit():
+        return float(value[:-2])
+    return None if value is None else duration(context, parameter, value) * 1000
+
+
 def _percent(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     try:
         return None if value is None else float(value.removesuffix("%"))
@@ -87,14 +94,15 @@ def zone_verb(session: Session, zone: str) -> int:
     return _set_for_zones(session, "fault-zone", {"zone": zone})
 
 
-@fault_verb.command("link", short_help="Lose packets between availability zones.")
+@fault_verb.command("link", short_help="Lose and delay packets between availability zones.")
 @click.option("--between", nargs=2, metavar="ZONE ZONE", help="The two zones; without it any two that have nothing of their own.")
+@click.option("--rtt", metavar="TIME", callback=_milliseconds, help="So much longer a round trip takes, half of it each way: 20ms, 1.5ms.")
 @click.option("--loss", metavar="PERCENT", callback=_percent, help="So many of a hundred packets are lost: 5%, 0.1%.")
 @session_options(*FORMATS)
 @pass_session
-def link_verb(session: Session, between: tuple[str, str] | None, loss: float | None) -> int:
+def link_verb(session: Session, between: tuple[str, str] | None, rtt: float | None, loss: float | None) -> int:
     """Set what packets meet between two zones of a VPC, in both directions, in place of what was set for them."""
-    return _set_for_zones(session, "fault-link", {"between": list(between or ()), "lossPercent": loss})
+    return _set_for_zones(session, "fault-link", {"between": list(between or ()), "roundTripMs": rtt, "lossPercent": loss})
 
 
 def _set_for_zones(session: Session, verb: str, args: Mapping[str, Any]) -> int:

@@ -13,7 +13,8 @@ from labnet.errors import Ec2Error, NotFoundError, UsageError
 from labnet.model.cloud import CloudState, Subnet
 from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
 
-MAX_ROUND_TRIP_MS, MAX_LOSS_PERCENT = 10_000.0, 100.0
+MIN_ROUND_TRIP_MS, MAX_ROUND_TRIP_MS, MAX_LOSS_PERCENT = 0.1, 5_000.0, 100.0
+ROUND_TRIPS = f"0, or {MIN_ROUND_TRIP_MS:g} to {MAX_ROUND_TRIP_MS:g} ms, in steps of {MIN_ROUND_TRIP_MS:g}"
 A_PAIR = 2
 
 
@@ -23,10 +24,15 @@ def check_link(spec: ZoneLinkSpec, region: str) -> None:
         check_zone(zone, region)
     if spec.between and (len(spec.between) != A_PAIR or len(set(spec.between)) != A_PAIR):
         raise UsageError(f"{' and '.join(spec.between)} is no pair of zones", "name two different zones, or none for every pair")
-    if not 0 <= spec.round_trip_ms <= MAX_ROUND_TRIP_MS:
-        raise UsageError(f"a round trip cannot take {spec.round_trip_ms:g} ms more", f"0 to {MAX_ROUND_TRIP_MS:g} ms")
+    if not is_round_trip(spec.round_trip_ms):
+        raise UsageError(f"a round trip cannot take {spec.round_trip_ms:g} ms more", ROUND_TRIPS)
     if not 0 <= spec.loss_percent <= MAX_LOSS_PERCENT:
         raise UsageError(f"{spec.loss_percent:g} of a hundred packets cannot be lost", f"0 to {MAX_LOSS_PERCENT:g}")
+
+
+def is_round_trip(ms: float) -> bool:
+    """Can packets be held back so long?"""
+    return ms == 0 or MIN_ROUND_TRIP_MS <= ms <= MAX_ROUND_TRIP_MS
 
 
 def check_zone(zone: str, region: str) -> None:

@@ -4,6 +4,7 @@
 
     ip prerouting -320     by a port of a failed zone      no packet leaves its ENIs and NAT gateways
     ip forward -15         subnet it leaves . subnet it enters → the pair's chain: by chance, drop
+    iptables security      by the pair's mark              wait in a queue: docs/adr/0010-latency-between-zones.md
     ip postrouting -170    by a port of a failed zone      no packet enters them
 
 Between zones the two subnets count that chain `border` of table `vpc` has written on the packet: the table has one element a subnet,
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations
+from math import ceil
 
 from labnet.fabric import tables
 from labnet.fabric.acls import subnet_number
@@ -23,7 +25,7 @@ from labnet.fabric.places import is_plugged
 from labnet.fabric.security import class_text, mark_text
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.names import eni_port, nat_port
-from labnet.model.netstate import NftTable, Slice
+from labnet.model.netstate import IptRule, NftTable, Slice
 from labnet.model.values import frozen
 from labnet.model.zones import ZoneLinkSpec, link_between
 
@@ -32,6 +34,7 @@ TABLE = "zones"
 PRIORITY_IN, PRIORITY_BETWEEN, PRIORITY_OUT = -320, -15, -170
 """Before the source check; between the subnets' numbers and the ACLs; before the destination check."""
 CHANCES = 1_000_000
+QUEUES_A_MS = 10
 
 
 @frozen
@@ -46,6 +49,11 @@ class Crossing:
     def chain(self) -> str:
         """The name of the pair's chain."""
         return f"z{self.numbers[0]}_z{self.numbers[1]}"
+
+    @property
+    def queue(self) -> int:
+        """The queue in which packets wait: the round trip in tenths of a millisecond; 0 = they do not."""
+        return ceil(round(self.link.round_trip_ms * QUEUES_A_MS, 6))  # never less than was asked for
 
 
 def sent_comment(zone: str) -> str:
@@ -74,11 +82,23 @@ def plan_zones(cloud: CloudState, vpc_id: str) -> Slice:
         return Slice(SLICE)
     subnets = [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]
     ports = {zone: found for zone in sorted(cloud.zone_failures) if (found := sorted(_ports(cloud, vpc_id, zone)))}
-    crossings = [one for one in _crossings(cloud, subnets) if one.link.loss_percent]
+    crossings = list(_crossings(cloud, subnets))
     if not ports and not crossings:
         return Slice(SLICE)
     lines = [*_failures(ports), *(_between(subnets, crossings) if crossings else ())]
-    return Slice(SLICE, (NftTable("ip", TABLE, "\n".join(lines) + "\n"),))
+    table = NftTable("ip", TABLE, "\n".join(lines) + "\n")
+    return Slice(SLICE, (table, *(queue_rule(queue) for queue in queues_of(cloud, vpc_id))))
+
+
+def queues_of(cloud: CloudState, vpc_id: str) -> tuple[int, ...]:
+    """The queues in which packets of a VPC wait, sorted: one for each length of time."""
+    subnets = [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]
+    return tuple(sorted({one.queue for one in _crossings(cloud, subnets) if one.queue}))
+
+
+def queue_rule(queue: int) -> IptRule:
+    """Packets of a queue's mark wait in it; where nobody serves it they pass. nft has no `queue` on every kernel, iptables has."""
+    return IptRule("security", "FORWARD", f"-m connmark --mark {queue:#x} -j NFQUEUE --queue-num {queue} --queue-bypass")
 
 
 def concerns(cloud: CloudState, eni: Eni | None) -> bool:
@@ -101,7 +121,9 @@ def _crossings(cloud: CloudState, subnets: Iterable[Subnet]) -> Iterator[Crossin
     for (n, one), (m, other) in combinations(enumerate(zones), 2):
         link = link_between(cloud.zone_links, one, other)
         if link is not None:
-            yield Crossing((one, other), (n, m), link)
+            crossing = Crossing((one, other), (n, m), link)
+            if link.loss_percent or crossing.queue:
+                yield crossing
 
 
 def _failures(ports: dict[str, list[str]]) -> Iterator[str]:
@@ -128,6 +150,8 @@ def _between(subnets: list[Subnet], crossings: list[Crossing]) -> Iterator[str]:
     numbers = {place: sorted(subnet_number(one) for one in subnets if one.availability_zone == zone) for place, zone in names.items()}
     marks = [(mark, place) for place in sorted(by_zone) for number in numbers[place] for mark in _marks(number)]
     yield f"  chain between {{ type filter hook forward priority {PRIORITY_BETWEEN}; policy accept;"
+    if any(one.queue for one in crossings):
+        yield "    ct mark set 0"
     yield f"    meta mark vmap {{ {', '.join(f'{mark} : jump from_z{place}' for mark, place in marks)} }}"
     yield "  }"
     for place, far in sorted(by_zone.items()):
@@ -137,7 +161,10 @@ def _between(subnets: list[Subnet], crossings: list[Crossing]) -> Iterator[str]:
         yield "  }"
     for one in crossings:
         yield f"  chain {one.chain} {{"
-        yield f'    {_chance(one.link.loss_percent)}counter drop comment "{loss_comment(*one.zones)}"'
+        if one.link.loss_percent:
+            yield f'    {_chance(one.link.loss_percent)}counter drop comment "{loss_comment(*one.zones)}"'
+        if one.queue:
+            yield f"    ct mark set {one.queue}"
         yield "  }"
 
 

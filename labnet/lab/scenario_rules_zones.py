@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labnet.ec2.zone_faults import MAX_LOSS_PERCENT, MAX_ROUND_TRIP_MS
+from labnet.ec2.zone_faults import MAX_LOSS_PERCENT, ROUND_TRIPS, is_round_trip
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import vpcs_of, zone_link_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
@@ -21,8 +21,8 @@ def check_zone_links(document: schema.Document, findings: Findings) -> None:
         for m, zone in enumerate(link.between or ()):
             if zone not in used:
                 findings.add((*at, "between", m), f"no subnet is in zone {zone!r}", nearest(zone, used))
-        if not 0 <= link.round_trip_ms <= MAX_ROUND_TRIP_MS:
-            findings.add((*at, "roundTripMs"), f"a round trip cannot take {link.round_trip_ms:g} ms more", f"0 to {MAX_ROUND_TRIP_MS:g}")
+        if not is_round_trip(link.round_trip_ms):
+            findings.add((*at, "roundTripMs"), f"a round trip cannot take {link.round_trip_ms:g} ms more", ROUND_TRIPS)
         if not 0 <= link.loss_percent <= MAX_LOSS_PERCENT:
             findings.add((*at, "lossPercent"), f"{link.loss_percent:g} of a hundred packets cannot be lost", f"0 to {MAX_LOSS_PERCENT:g}")
         key = zone_link_of(link).id

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labnet.ec2 import zone_faults
+from labnet.kernel import preflight
 from labnet.lab.control import Emit, Verb
 from labnet.lab.world import World
 from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
@@ -36,7 +37,10 @@ class ZoneVerbs:
         between = tuple(str(one) for one in args.get("between") or ())
         spec = ZoneLinkSpec(between, float(args.get("roundTripMs") or 0), float(args.get("lossPercent") or 0))
         link = ZoneLink(spec)
+        preflight.check_zone_links(loss=spec.loss_percent > 0, latency=spec.round_trip_ms > 0)
         self._world.ec2.change(lambda state: zone_faults.set_link(state, link))
+        if self._world.latency.failure is not None:
+            raise self._world.latency.failure
         return {"apiVersion": "labnet/v1", "kind": "Fault", "lab": self._world.lab, **link_document(link)}
 
 

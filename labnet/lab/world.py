@@ -32,6 +32,7 @@ from labnet.lab.status import Facts, status
 from labnet.lab.vpc_services import VpcServices
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
+from labnet.lab.zone_latency import ZoneLatency
 from labnet.model import names
 from labnet.model.cloud import DEFAULT_REGION, CloudState
 from labnet.model.cluster import PodView, pod_document
@@ -73,7 +74,8 @@ class World:
         self.on_env: Callable[[Mapping[str, str | None]], None] = lambda changed: None
         """Hears how it differs from the scenario's, whenever it changed."""
         self.rollout = Rollout(self.fleet)
-        self.ec2.observers.append(self.fleet.follow)
+        self.latency = ZoneLatency(lab, kernel, self.host.start_delays, self.events, log)
+        self.ec2.observers += [self.fleet.follow, self.latency.follow]
         self.state = "starting"
         self._ids = CloudIds()
         self._pod_names = _pod_names(scenario)
@@ -112,8 +114,10 @@ class World:
         await self.fleet.started(node.name)
 
     def _set_zone_links(self, scenario: Scenario) -> None:
-        """What a scenario sets between zones; what was added otherwise stays."""
+        """What a scenario sets between zones; what was added otherwise stays. Errors: KernelError."""
         self.ec2.change(lambda state: zone_faults.configure(state, scenario.zone_links))
+        if self.latency.failure is not None:
+            raise self.latency.failure
 
     async def _add_nodes(self, tell: Tell) -> None:
         """All nodes: each has its addresses before the next one asks for any; their packet filters are loaded meanwhile."""
@@ -147,6 +151,7 @@ class World:
 
     def _retire(self, gone: Iterable[str]) -> tuple[str, ...]:
         """Of namespaces that EC2 needs no more, those in which nobody has anything left to end."""
+        self.latency.forget(gone)
         left = self.fleet.retire(gone)
         return self._services.retire(left) if self._services is not None else left
 
@@ -256,6 +261,7 @@ class World:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.fleet.stop()
+        self.latency.close()
         if self._services is not None:
             await self._services.close()
         if self.endpoint is not None:

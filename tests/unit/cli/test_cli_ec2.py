@@ -246,9 +246,12 @@ def test_faults_of_zones(run, backend) -> None:
     said = "zone us-west-2b has failed: no packet enters or leaves it; 'labnet fault clear us-west-2b' takes it back\n"
     assert run("fault", "zone", "us-west-2b").err == said
     backend.answers["fault-link"] = link
-    assert "between any two zones: 20 ms more a round trip, 0.5 % loss" in run("fault", "link", "--loss", "0.5%").err
-    assert asked(backend)[1]["lossPercent"] == 0.5 and asked(backend)[1]["between"] == []
+    backend.asked.clear()
+    assert "between any two zones: 20 ms more a round trip, 0.5 % loss" in run("fault", "link", "--loss", "0.5%", "--rtt", "1.5ms").err
+    assert asked(backend) == ("fault-link", {"between": [], "roundTripMs": 1.5, "lossPercent": 0.5})
     backend.answers["fault-list"] = {"kind": "FaultList", "faults": [FAULT], "zones": [failed, link]}
     lines = run("fault", "list").out.splitlines()
     assert [line.split()[0] for line in lines if line] == ["ID", "f1", "ID", "us-west-2b", "all-zones"]
     assert run("fault", "list", "-o", "name").out == "f1\nus-west-2b\nall-zones\n"
+    for words in (("--loss", "much"), ("--rtt", "soon"), ("--between", "us-west-2a")):
+        assert run("fault", "link", *words).code == 2

@@ -9,20 +9,18 @@ from builders_cloud import a_cloud, with_node, with_subnet, with_vpc
 
 from labnet.ec2 import zone_faults
 from labnet.errors import NotFoundError, UsageError
-from labnet.fabric.zones import plan_zones
+from labnet.fabric.zones import plan_zones, queues_of
 from labnet.model.cloud import CloudState
-from labnet.model.netstate import NftTable
+from labnet.model.netstate import IptRule, NftTable
 from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec, link_between
 
 A, B, C = "us-west-2a", "us-west-2b", "us-west-2c"
 
 
 def body(cloud: CloudState, vpc_id: str = "vpc-1") -> str:
-    objects = plan_zones(cloud, vpc_id).objects
-    assert len(objects) <= 1
-    table = objects[0] if objects else None
-    assert table is None or isinstance(table, NftTable)
-    return table.body if table is not None else ""
+    tables = [item for item in plan_zones(cloud, vpc_id).objects if isinstance(item, NftTable)]
+    assert len(tables) <= 1
+    return tables[0].body if tables else ""
 
 
 def nodes(count: int) -> CloudState:
@@ -63,7 +61,8 @@ def test_many_zones_take_a_chain_a_pair_and_an_element_a_subnet() -> None:
 
 def test_a_pair_goes_before_all_pairs_and_inside_a_zone_nothing_is_met() -> None:
     links = linked(linked(a_cloud(), loss=1), B, A, loss=2).zone_links
-    assert [link.loss_percent for link in (link_between(links, A, B), link_between(links, B, A), link_between(links, A, C)) if link] == [2, 2, 1]
+    found = [link_between(links, *pair) for pair in ((A, B), (B, A), (A, C))]
+    assert [link.loss_percent for link in found if link is not None] == [2, 2, 1]
     assert link_between(links, A, A) is None and link_between({}, A, B) is None
 
 
@@ -77,7 +76,12 @@ def test_a_scenario_sets_its_own_and_leaves_what_was_added() -> None:
     assert list(zone_faults.configure(both, ()).zone_links) == [f"{A}:{B}"]
 
 
-@pytest.mark.parametrize("spec", [ZoneLinkSpec((A,)), ZoneLinkSpec((A, A)), ZoneLinkSpec((), -1), ZoneLinkSpec((), 0, 101), ZoneLinkSpec((), 1e6)])
+IMPOSSIBLE = (
+    ZoneLinkSpec((A,)), ZoneLinkSpec((A, A)), ZoneLinkSpec((), -1), ZoneLinkSpec((), 0, 101), ZoneLinkSpec((), 1e6), ZoneLinkSpec((), 0.05),
+)
+
+
+@pytest.mark.parametrize("spec", IMPOSSIBLE)
 def test_a_link_that_cannot_be(spec: ZoneLinkSpec) -> None:
     with pytest.raises(UsageError):
         zone_faults.check_link(spec, "us-west-2")
@@ -92,3 +96,14 @@ def test_clearing_what_is_not_there_changes_nothing() -> None:
     cloud = replace(a_cloud(), zone_failures={A: ZoneFailure(A)})
     assert zone_faults.clear(cloud, ["f1", B]) is cloud
     assert not zone_faults.clear(cloud, [A]).zone_failures
+
+
+def test_each_length_of_time_has_a_queue_and_none_is_shorter_than_asked_for() -> None:
+    cloud = with_subnet(a_cloud(), "subnet-c", "vpc-1", "10.10.64.0/19", C)
+    for between, ms in (((A, B), 1.5), ((A, C), 1.5), ((B, C), 20.01)):
+        cloud = zone_faults.set_link(cloud, ZoneLink(ZoneLinkSpec(between, ms)))
+    assert queues_of(cloud, "vpc-1") == (15, 201)
+    rules = [item.text for item in plan_zones(cloud, "vpc-1").objects if isinstance(item, IptRule)]
+    assert len(rules) == 2 and "--queue-num 15 --queue-bypass" in rules[0]
+    assert body(cloud).count("ct mark set 15\n") == 2 and body(cloud).count("ct mark set 0\n") == 1
+    assert "ct mark" not in body(linked(a_cloud(), A, B)), "loss alone touches no mark"
