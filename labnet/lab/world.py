@@ -151,7 +151,6 @@ class World:
 
     def _retire(self, gone: Iterable[str]) -> tuple[str, ...]:
         """Of namespaces that EC2 needs no more, those in which nobody has anything left to end."""
-        self.latency.forget(gone)
         left = self.fleet.retire(gone)
         return self._services.retire(left) if self._services is not None else left
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from labnet.errors import LabnetError
@@ -35,17 +35,11 @@ class ZoneLatency:
         """Why packets are not held back as they should be."""
 
     def follow(self, old: CloudState, new: CloudState) -> None:
-        """Serve what a state wants."""
+        """Serve what a state wants. A VPC that goes has no subnets any more: nothing keeps a socket in its namespace."""
         if (old.zone_links, old.subnets, old.vpcs) == (new.zone_links, new.subnets, new.vpcs):
             return
         found = {vpc_netns_of(new, vpc_id): queues_of(new, vpc_id) for vpc_id in new.vpcs} if new.zone_links else {}
         self._wanted = {netns: queues for netns, queues in found.items() if queues}
-        self._serve()
-
-    def forget(self, gone: Iterable[str]) -> None:
-        """Namespaces are about to go: whoever has a socket in one keeps it."""
-        names = set(gone)
-        self._wanted = {netns: queues for netns, queues in self._wanted.items() if netns not in names}
         self._serve()
 
     def close(self) -> None:

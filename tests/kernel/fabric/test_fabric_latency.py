@@ -134,6 +134,24 @@ def test_an_established_flow_waits_too(held: Held) -> None:
     assert time.monotonic() - began >= 0.06
 
 
+def test_an_established_flow_waits_no_longer_when_its_pair_is_cleared(held: Held) -> None:
+    """Another pair waits in the same queue, and the connection has been marked for it."""
+    world = held.world
+    held.go(with_node(with_subnet(world.cloud, "subnet-c", "vpc-1", "10.10.64.0/19", C), "third", "10.10.64.10", subnet="subnet-c"))
+    held.set(2000, A, B)
+    held.set(2000, A, C)
+    server, client = world.socket(world.node("far"), socket.SOCK_DGRAM), world.socket(world.node("near"), socket.SOCK_DGRAM)
+    server.bind(("0.0.0.0", 7000))
+    client.connect((FAR, 7000))
+    server.settimeout(5)
+    client.send(b"slow")
+    assert server.recv(10) == b"slow"
+    held.go(zone_faults.clear(world.cloud, [f"{A}:{B}"]))
+    server.settimeout(0.9)
+    client.send(b"quick")
+    assert server.recv(10) == b"quick"
+
+
 def test_what_leads_to_no_zone_does_not_wait(held: Held) -> None:
     held.go(with_node(held.world.cloud, "public", "10.10.0.12", public={"10.10.0.12": "203.0.113.10"}))
     held.set(400)
@@ -178,8 +196,8 @@ def test_a_queue_that_somebody_else_serves_is_refused(held: Held) -> None:
     held.set(20)
     other = DelayProcess()
     try:
-        with held.world.kernel.open_socket(held.world.vpc, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
-            with pytest.raises(KernelError, match="queues 200"):
-                other.hold(held.world.vpc, (200,), sock)
+        sock = held.world.socket(held.world.vpc, socket.SOCK_RAW, NETLINK_NETFILTER, socket.AF_NETLINK)
+        with pytest.raises(KernelError, match="queues 200"):
+            other.hold(held.world.vpc, (200,), sock)
     finally:
         other.end()
