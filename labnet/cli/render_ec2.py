@@ -86,7 +86,7 @@ def fault_tables(faults: Sequence[Document]) -> list[Table]:
 def zone_fault_tables(faults: Sequence[Document]) -> list[Table]:
     """What is set for availability zones."""
     rows = [(item["id"], "failed" if item["type"] == "zone" else "link", _met(item), item["origin"]) for item in faults]
-    return [Table(("ID", "ZONES", "WHAT PACKETS MEET", "SET BY"), tuple(rows))]
+    return [Table(("ID", "TYPE", "WHAT PACKETS MEET", "SET BY"), tuple(rows))]
 
 
 def zone_fault_text(item: Document) -> str:

@@ -101,7 +101,10 @@ def zone_verb(session: Session, zone: str) -> int:
 @session_options(*FORMATS)
 @pass_session
 def link_verb(session: Session, between: tuple[str, str] | None, rtt: float | None, loss: float | None) -> int:
-    """Set what packets meet between two zones of a VPC, in both directions, in place of what was set for them."""
+    """Set what packets meet between two zones of a VPC, in both directions, in place of what was set for them.
+
+    Once it is cleared nothing is set for them, until the next `labnet up` of a scenario that says something.
+    """
     return _set_for_zones(session, "fault-link", {"between": list(between or ()), "roundTripMs": rtt, "lossPercent": loss})
 
 

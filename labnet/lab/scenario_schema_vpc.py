@@ -112,7 +112,7 @@ class ZoneLink(Mapping, frozen=True):
         description="Two zones; absent = between any two that have no entry of their own", examples=["[us-west-2a, us-west-2b]"],
     )] = None
     round_trip_ms: Annotated[float, Meta(
-        description="Milliseconds that a round trip takes longer, half of them each way", extra_json_schema={"minimum": 0, "maximum": 5_000},
+        description="Milliseconds that a round trip takes longer, half of them each way", extra_json_schema={"minimum": 0, "maximum": 1_000},
     )] = 0.0
     loss_percent: Annotated[float, Meta(
         description="So many of a hundred packets are lost, by chance", extra_json_schema={"minimum": 0, "maximum": 100},
