@@ -126,12 +126,22 @@ class Loop:
             if before is not None:
                 before.close()
             for descriptor in descriptors:
-                self._spaces[name] = space = Space(socket.socket(fileno=descriptor))
-                space.serve([int(queue) for queue in order["queues"]])
+                self._spaces[name] = _serving(socket.socket(fileno=descriptor), [int(queue) for queue in order["queues"]])
         except OSError as error:
             answer = {"errno": error.errno or -1}
         self._control.send(json.dumps(answer).encode())
         return True
+
+
+def _serving(sock: socket.socket, queues: Sequence[int]) -> Space:
+    """A namespace whose queues are bound. Errors: OSError, and none of them is."""
+    try:
+        space = Space(sock)
+        space.serve(queues)
+    except OSError:
+        sock.close()
+        raise
+    return space
 
 
 def main() -> None:

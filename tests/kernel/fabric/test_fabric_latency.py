@@ -202,5 +202,10 @@ def test_a_queue_that_somebody_else_serves_is_refused(held: Held) -> None:
         sock = held.world.socket(held.world.vpc, socket.SOCK_RAW, NETLINK_NETFILTER, socket.AF_NETLINK)
         with pytest.raises(KernelError, match="queues 200"):
             other.hold(held.world.vpc, (200,), sock)
+        sock.close()
+        held.process.hold(held.world.vpc, (), None)
+        free = held.world.socket(held.world.vpc, socket.SOCK_RAW, NETLINK_NETFILTER, socket.AF_NETLINK)
+        other.hold(held.world.vpc, (200,), free)
+        free.close()
     finally:
         other.end()
