@@ -24,6 +24,7 @@ from labnet.explain.verdict import Explanation
 from labnet.model.cloud import CloudState, Eni, PrivateAddress, SecurityGroupRule
 from labnet.model.cloud_vpc import AclEntry, Peering, PeeringSide
 from labnet.model.netstate import Addr
+from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
 from labnet.trace.world import Role
 from labnet.trace.world import World as States
 
@@ -104,7 +105,16 @@ def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
     cloud = with_table(cloud, "rtb-vpc-1", "vpc-1", {}, main=True)
     cloud = with_vgw(cloud, None if dice.random() < 0.1 else "vpc-1")
     cloud = with_vpn(cloud, "office", *dice.choice((*[(OFFICE_BLOCK,)] * 4, ("192.168.10.0/24",), ("192.168.11.0/24",), ())))
-    return with_table(cloud, "rtb-vpc-2", "vpc-2", dice.choice(({}, {"10.10.0.0/16": PEERING}, {EVERYWHERE: PEERING})), main=True)
+    cloud = with_table(cloud, "rtb-vpc-2", "vpc-2", dice.choice(({}, {"10.10.0.0/16": PEERING}, {EVERYWHERE: PEERING})), main=True)
+    return _with_zones(cloud, random.Random(dice.random()))
+
+
+def _with_zones(cloud: CloudState, dice: random.Random) -> CloudState:
+    """Now and then a zone that has failed, or two between which nothing passes."""
+    zones = sorted({subnet.availability_zone for subnet in cloud.subnets.values()})
+    failed = {zone: ZoneFailure(zone) for zone in zones if dice.random() < 0.1}
+    link = ZoneLinkSpec(tuple(dice.sample(zones, 2)), loss_percent=100)
+    return replace(cloud, zone_failures=failed, zone_links={link.id: ZoneLink(link)} if dice.random() < 0.4 else {})
 
 
 def _shuffled_eni(eni: Eni, number: int, dice: random.Random) -> Eni:

@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "logs": ("Labs", "set", "Print the log of a node's ipamd, or of a pod."),
     "env": ("Labs", "lab", "Print the variables that point boto3 and the AWS CLI at the lab."),
     "ec2": ("AWS", "ec2", "Show the EC2 API's calls, subnets, throttling and coverage."),
-    "fault": ("AWS", "fault", "Make EC2 calls fail or be denied, on purpose."),
+    "fault": ("AWS", "fault", "Make EC2 calls or availability zones fail, on purpose."),
     "trace": ("Packets", "look", "Send one packet and show every hop that it takes."),
     "capture": ("Packets", "capture", "Listen in the lab: print packets, or write them as pcapng."),
     "watch": ("Packets", "capture", "Follow the live flows of a pod, through NAT, without a probe."),

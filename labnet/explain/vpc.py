@@ -18,6 +18,7 @@ from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway
 from labnet.model.values import frozen
+from labnet.model.zones import link_between
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 SHARED = "100.64.0.0/10"
@@ -70,6 +71,7 @@ class Walk:
     def leave(self, eni: Eni, flow: Flow) -> Arrival:
         """An instance sends by its ENI. Errors: Stopped."""
         subnet = self.cloud.subnets[eni.subnet_id]
+        self.zone(eni.availability_zone, "leaves", flow)
         if eni.source_dest_check and not facts.owns(eni, flow.src):
             text = f"{flow.src} is no address of it, and its source/destination check is on"
             self.stop("eni", eni.id, text, codes.ENI_SOURCE_DEST_CHECK_RESTRICTION, flow)
@@ -121,14 +123,17 @@ class Walk:
 
     def into(self, eni: Eni, sender: Sender | None, flow: Flow) -> Arrival:
         """The flow comes to an ENI, from a subnet or (`sender` None) from a gateway at the VPC's edge."""
+        self.between(sender, self.cloud.subnets[eni.subnet_id], flow)
         if sender is None or sender.subnet.id != eni.subnet_id:
             self.acl(self.cloud.subnets[eni.subnet_id], False, flow)
         nat = facts.nat_of(self.cloud, eni)
         if nat is not None:
+            self.zone(eni.availability_zone, "enters", flow)
             return self.back_through_nat(nat, flow)
         if not is_plugged(self.cloud, eni):
             self.stop("eni", eni.id, "is on no running instance", codes.BAD_STATE_ATTACHMENT, flow)
         self.group_in(eni, sender, flow)
+        self.zone(eni.availability_zone, "enters", flow)
         if eni.source_dest_check and not facts.owns(eni, flow.dst):
             text = f"{flow.dst} is no address of it, and its source/destination check is on"
             self.stop("eni", eni.id, text, codes.ENI_SOURCE_DEST_CHECK_RESTRICTION, flow)
@@ -199,6 +204,27 @@ class Walk:
             text = f"{word} {verdict.reason} ({service(flow)}, subnet {subnet.id})"
             self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow)
         self.passes("network-acl", acl.id, f"{word} {verdict.reason}", flow)
+
+    # ---- zones ----
+
+    def zone(self, zone: str, verb: str, flow: Flow) -> None:
+        """A zone that has failed. AWS has no code for it. Errors: Stopped."""
+        if zone in self.cloud.zone_failures:
+            self.stop("zone", zone, f"has failed: no packet {verb} its network interfaces", "", flow)
+
+    def between(self, sender: Sender | None, there: Subnet, flow: Flow) -> None:
+        """What is set between the zones of two subnets of one VPC. Errors: Stopped, where all is lost."""
+        if sender is None or sender.subnet.vpc_id != there.vpc_id:
+            return
+        link = link_between(self.cloud.zone_links, sender.subnet.availability_zone, there.availability_zone)
+        if link is None:
+            return
+        name = f"{sender.subnet.availability_zone} → {there.availability_zone}"
+        if link.loss_percent >= 100:
+            self.stop("zone", name, "every packet between these zones is lost on purpose", "", flow)
+        words = [f"{link.loss_percent:g} % of packets are lost on purpose"] if link.loss_percent else []
+        words += [f"{link.round_trip_ms / 2:g} ms are added on purpose"] if link.round_trip_ms else []
+        self.passes("zone", name, ", ".join(words) or "nothing is set", flow)
 
     # ---- gateways ----
 
@@ -274,8 +300,10 @@ class Walk:
     def into_nat(self, nat: NatGateway, sender: Sender, flow: Flow) -> Arrival:
         """A NAT gateway takes a flow of its VPC and sends it on as its own."""
         subnet = self.cloud.subnets[nat.subnet_id]
+        self.between(sender, subnet, flow)
         if sender.subnet.id != subnet.id:
             self.acl(subnet, False, flow)
+        self.zone(subnet.availability_zone, "enters", flow)
         if not facts.inside(self.cloud, nat.vpc_id, flow.src):
             self.stop("nat-gateway", nat.id, f"{flow.src} is outside its VPC", codes.NGW_REQUIRES_SOURCE_IN_VPC, flow)
         ports = TRANSLATED if flow.protocol in ("tcp", "udp") else flow.src_ports

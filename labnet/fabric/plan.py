@@ -15,6 +15,7 @@ from labnet.fabric.port import plan_eni, subnet_mark
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import mark_text, plan_groups
 from labnet.fabric.vpn import plan_site, plan_vgw
+from labnet.fabric.zones import plan_zones
 from labnet.model.addressing import contains, resolver_of, router_of
 from labnet.model.cloud import CloudState, Subnet, Vpc
 from labnet.model.names import internet_netns
@@ -77,6 +78,7 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
         parts += plan_peering(cloud, peering_id)
     for vgw_id in cloud.vpn_gateways:
         parts += plan_vgw(cloud, vgw_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_zones(cloud, vpc_id)) for vpc_id in cloud.vpcs]
     parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
     parts += plan_nodes(cloud, cloud.instances, sysctls or {})
     for eni_id in cloud.enis:

@@ -19,6 +19,7 @@ from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
 from labnet.fabric.untracked import interrupted
 from labnet.fabric.vpn import gateways_touched, plan_site, plan_vgw
+from labnet.fabric.zones import concerns, is_busy, plan_zones
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -126,6 +127,7 @@ class _Touched:
     peerings: set[str] = field(default_factory=set)
     vgws: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)  # VPCs whose routes may differ
+    zones: set[str] = field(default_factory=set)  # VPCs between whose zones something may differ
 
 
 def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
@@ -163,6 +165,8 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
             touched.instances |= {eni.attachment.instance_id for eni in (was_eni, is_eni) if _is_primary(eni) and eni and eni.attachment}
     _touch_groups(old, new, touched)
     _touch_routes(old, new, touched)
+    if is_busy(old) or is_busy(new):
+        _touch_zones(old, new, touched)
     return touched
 
 
@@ -225,6 +229,17 @@ def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched
     return found
 
 
+def _touch_zones(old: CloudState, new: CloudState, touched: _Touched) -> None:
+    """What is set for zones follows from itself, from the subnets, and from the ports of a zone that has failed."""
+    if (old.zone_links, old.zone_failures) != (new.zone_links, new.zone_failures):
+        touched.zones |= old.vpcs.keys() | new.vpcs.keys()
+    touched.zones |= touched.vpcs
+    for cloud in (old, new):
+        touched.zones |= {eni.vpc_id for eni_id in touched.enis if (eni := cloud.enis.get(eni_id)) is not None and concerns(cloud, eni)}
+        if cloud.zone_failures:
+            touched.zones |= {nat.vpc_id for nat_id in touched.nats if (nat := cloud.nat_gateways.get(nat_id)) is not None}
+
+
 def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
     """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
     for _, was, now in _changed(old.security_groups, new.security_groups):
@@ -265,6 +280,7 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
         parts += plan_peering(cloud, peering_id)
     for vgw_id in _present(touched.vgws, cloud.vpn_gateways):
         parts += plan_vgw(cloud, vgw_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_zones(cloud, vpc_id)) for vpc_id in _present(touched.zones, cloud.vpcs)]
     parts += [plan_routes(cloud, vpc_id) for vpc_id in _present(touched.routes, cloud.vpcs)]
     parts += plan_nodes(cloud, _present(touched.instances, cloud.instances), sysctls)
     for eni_id in enis:

@@ -58,6 +58,8 @@ def up(scenario: Scenario, options: UpOptions, progress: Report, launch: Launch 
     clean rollback.
     """
     preflight.check_quick()
+    links = scenario.zone_links
+    preflight.check_zone_links(loss=any(link.loss_percent for link in links), latency=any(link.round_trip_ms for link in links))
     lab = options.lab or scenario.name
     if not names.is_name(lab):
         raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")

@@ -37,6 +37,7 @@ from labnet.model.scenario import (
     TaintSpec,
     VpcSpec,
 )
+from labnet.model.zones import ZoneLinkSpec
 
 DEFAULT_VPC = "vpc"
 """The name of a VPC that has none."""
@@ -100,6 +101,7 @@ def build(document: schema.Document, source: str) -> Scenario:
         seed=document.seed,
         pending_allowed=document.pending == "allowed",
         ec2=ec2_of(document.ec2),
+        zone_links=tuple(zone_link_of(item) for item in document.zone_links),
         source=source,
     )
 
@@ -130,6 +132,11 @@ def fault_of(item: schema.Fault) -> FaultSpec:
     """One fault. Errors: ValueError for a length of time that is none."""
     for_s = None if item.lasts is None else seconds_of(item.lasts)
     return FaultSpec(item.action, item.code, item.message, item.status, item.times, item.rate, for_s, item.node or "")
+
+
+def zone_link_of(item: vpcwords.ZoneLink) -> ZoneLinkSpec:
+    """What is set between two zones, or any two."""
+    return ZoneLinkSpec(tuple(item.between or ()), item.round_trip_ms, item.loss_percent)
 
 
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:

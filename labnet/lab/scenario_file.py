@@ -24,6 +24,7 @@ from labnet.lab.scenario_rules_room import check_room
 from labnet.lab.scenario_rules_routes import check_routes
 from labnet.lab.scenario_rules_sites import check_sites
 from labnet.lab.scenario_rules_vpc import check_vpcs
+from labnet.lab.scenario_rules_zones import check_zone_links
 from labnet.lab.scenario_schema import Document, Ec2
 from labnet.lab.scenario_set import apply_overrides
 from labnet.lab.scenario_source import built_in_names, built_in_path, read_text
@@ -70,6 +71,7 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
         lambda: check_routes(document, findings),
         lambda: check_sites(document, findings),
         lambda: check_quotas(document, findings),
+        lambda: check_zone_links(document, findings),
         lambda: check_objects(document, findings),
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from labnet.lab.scenario_schema_base import AS_WRITTEN, MARK, Command, Mapping, Name, PodName, Port, Text
-from labnet.lab.scenario_schema_vpc import OnPremises, PrefixList, Vpc
+from labnet.lab.scenario_schema_vpc import OnPremises, PrefixList, Vpc, ZoneLink
 
 API_VERSION = "labnet/v1"
 KIND = "Lab"
@@ -281,6 +281,7 @@ class Document(Mapping, frozen=True):
     objects: Annotated[list[KubeObject], Meta(description="Kubernetes objects in their own shape")] = field(default_factory=list)
     checks: Annotated[list[Check], Meta(description="What `labnet check` proves")] = field(default_factory=list)
     ec2: Ec2 = field(default_factory=Ec2)
+    zone_links: Annotated[list[ZoneLink], Meta(description="Latency and loss between availability zones")] = field(default_factory=list)
     kubelet: Kubelet = field(default_factory=Kubelet)
     time: Time = field(default_factory=Time)
     seed: Annotated[int, Meta(description="Ids and MACs follow from it")] = 0

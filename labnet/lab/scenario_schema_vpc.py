@@ -127,6 +127,20 @@ class PrefixList(Mapping, frozen=True):
     max_entries: Annotated[int | None, Meta(description="For how many blocks it has room; absent = for these")] = None
 
 
+class ZoneLink(Mapping, frozen=True):
+    """What packets of a VPC meet between two availability zones, in both directions."""
+
+    between: Annotated[list[str] | None, Meta(
+        description="Two zones; absent = between any two that have no entry of their own", examples=["[us-west-2a, us-west-2b]"],
+    )] = None
+    round_trip_ms: Annotated[float, Meta(
+        description="Milliseconds that a round trip takes longer, half of them each way", extra_json_schema={"minimum": 0, "maximum": 1_000},
+    )] = 0.0
+    loss_percent: Annotated[float, Meta(
+        description="So many of a hundred packets are lost, by chance", extra_json_schema={"minimum": 0, "maximum": 100},
+    )] = 0.0
+
+
 class Dns(Mapping, frozen=True):
     """DNS inside the VPC: AWS's two attributes, at AWS's defaults."""
 

@@ -17,6 +17,7 @@ from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
 from labnet.lab.verbs_settings import SettingsVerbs
+from labnet.lab.verbs_zones import ZoneVerbs
 from labnet.lab.world import World
 from labnet.model import codec
 from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck, Scenario
@@ -37,7 +38,7 @@ class Verbs:
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
             "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
-            **Ec2Verbs(self._world).table(),
+            **Ec2Verbs(self._world).table(), **ZoneVerbs(self._world).table(),
             **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain, "places": self.places,
         }
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labnet.ec2 import limits
+from labnet.ec2 import limits, zone_faults
 from labnet.ec2.service import Ec2Service
 from labnet.errors import UsageError
 from labnet.fabric.places import site_netns_of
@@ -34,6 +34,7 @@ from labnet.lab.status import Facts, status
 from labnet.lab.vpc_services import INTERNET_PORTS, VpcServices
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
+from labnet.lab.zone_latency import ZoneLatency
 from labnet.model import names
 from labnet.model.cloud import DEFAULT_REGION, CloudState
 from labnet.model.cluster import PodView, pod_document
@@ -73,7 +74,8 @@ class World:
         self.on_env: Callable[[Mapping[str, str | None]], None] = lambda changed: None
         """Hears how it differs from the scenario's, whenever it changed."""
         self.rollout = Rollout(self.fleet)
-        self.ec2.observers.append(self.fleet.follow)
+        self.latency = ZoneLatency(lab, kernel, self.host.start_delays, self.events, log)
+        self.ec2.observers += [self.fleet.follow, self.latency.follow]
         self.state = "starting"
         self._ids = CloudIds()
         self._pod_names = _pod_names(scenario)
@@ -90,6 +92,7 @@ class World:
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
         self.fabric.begin(self.ec2.state)
         self._ids = await cloud_setup.make_vpcs(self._api, self.scenario, self.ec2.state.sites)
+        self._set_zone_links(self.scenario)
         kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -110,6 +113,12 @@ class World:
         """Run an instance for a node of the scenario, and wait for its daemons. Errors: LabnetError."""
         await self._begin_node(node)
         await self.fleet.started(node.name)
+
+    def _set_zone_links(self, scenario: Scenario) -> None:
+        """What a scenario sets between zones; what was added otherwise stays. Errors: KernelError."""
+        self.ec2.change(lambda state: zone_faults.configure(state, scenario.zone_links))
+        if self.latency.failure is not None:
+            raise self.latency.failure
 
     async def _add_nodes(self, tell: Tell) -> None:
         """All nodes: each has its addresses before the next one asks for any; their packet filters are loaded meanwhile."""
@@ -163,6 +172,7 @@ class World:
         refuse_other_changes(self.scenario, scenario, self.env)
         self._refuse_taken_names(scenario)
         self.ec2.behaviour.configure(scenario.ec2)
+        self._set_zone_links(scenario)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
@@ -251,6 +261,7 @@ class World:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.fleet.stop()
+        self.latency.close()
         if self._services is not None:
             await self._services.close()
         if self.endpoint is not None:
@@ -282,8 +293,8 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -> None:
-    """Only pods, objects, checks and `ec2` may differ between a running lab and a new scenario, and `cni.env` if it is the `env` that
-    the daemons have by now. Errors: UsageError naming what does.
+    """Only pods, objects, checks, `ec2` and `zoneLinks` may differ between a running lab and a new scenario, and `cni.env` if it is the
+    `env` that the daemons have by now. Errors: UsageError naming what does.
     """
     cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
@@ -293,7 +304,7 @@ def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods, objects, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, objects, checks, ec2, zoneLinks can change in place; for the rest take the lab down and up again, or use another --name"
         if changed == ["cni"] and replace(new.cni, env=old.cni.env) == old.cni:
             hint = "the daemons' environment rolls by 'labnet set env aws-node NAME=VALUE'; for the rest take the lab down and up again"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)

@@ -11,6 +11,7 @@ Direction = Literal["in", "out"]
 DropCheck = Literal[
     "source-dest-check", "forwarding-off", "rp-filter", "no-route", "blackhole", "neighbour", "security-group-egress",
     "security-group-ingress", "acl", "netfilter", "mtu", "ttl", "not-listening", "unknown",
+    "zone-failure", "zone-loss",
 ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from labnet.model.behaviour import Ec2Spec
 from labnet.model.cluster import ContainerSpec
+from labnet.model.zones import ZoneLinkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,7 @@ class Scenario:
     seed: int = 0
     pending_allowed: bool = False
     ec2: Ec2Spec = field(default_factory=Ec2Spec)
+    zone_links: tuple[ZoneLinkSpec, ...] = ()
     source: str = ""
     """Where it was read: a path, a built-in name, or `-`."""
     cautions: tuple[Caution, ...] = field(default=(), compare=False)

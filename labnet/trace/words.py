@@ -12,6 +12,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("security group: egress", "security-group-egress", "no security group of the sending ENI lets it out"),
     ("security group: ingress", "security-group-ingress", "no security group of the receiving ENI lets it in"),
     ("acl", "acl", "the network ACL of the subnet refuses it"),
+    ("zone failure", "zone-failure", "an availability zone has failed: no packet enters or leaves its network interfaces"),
+    ("zone loss", "zone-loss", "so many packets between two zones are lost on purpose"),
     ("layer 2: source mac", "neighbour", "an ENI sends with its own MAC only"),
     ("mac", "neighbour", "the frame is addressed to a MAC that does not own its destination address"),
     ("arp:", "neighbour", "the VPC answers ARP only for addresses of the subnet"),
@@ -29,6 +31,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("source outside", "source-dest-check", "a packet from the VPC must have a source inside it"),
 )
 
+NAMED: frozenset[DropCheck] = frozenset({"acl", "zone-failure", "zone-loss"})
+"""Checks whose counter says more than they do: which entry of which ACL, which zone."""
 NETFILTER = "a netfilter rule drops it"
 
 
@@ -43,7 +47,12 @@ def sentence_of(comment: str) -> str:
     found = _counter(comment)
     if found is None:
         return NETFILTER
-    return f"{found[2]}: {comment}" if found[1] == "acl" else found[2]  # which entry of which ACL it was
+    return f"{found[2]}: {comment}" if found[1] in NAMED else found[2]
+
+
+def is_chance(rule: str) -> bool:
+    """Does chance alone decide whether a rule applies?"""
+    return "numgen random" in rule
 
 
 def _counter(comment: str) -> tuple[str, DropCheck, str] | None:
