@@ -233,6 +233,7 @@ def _touch_zones(old: CloudState, new: CloudState, touched: _Touched) -> None:
     """What is set for zones follows from itself, from the subnets, and from the ports of a zone that has failed."""
     if (old.zone_links, old.zone_failures) != (new.zone_links, new.zone_failures):
         touched.zones |= old.vpcs.keys() | new.vpcs.keys()
+        touched.routes |= touched.zones  # whether packets carry the numbers of their subnets at all
     touched.zones |= touched.vpcs
     for cloud in (old, new):
         touched.zones |= {eni.vpc_id for eni_id in touched.enis if (eni := cloud.enis.get(eni_id)) is not None and concerns(cloud, eni)}

@@ -30,6 +30,7 @@ from labnet.fabric.port import subnet_mark
 from labnet.fabric.security import mark_text
 from labnet.fabric.vpn import AT_GATEWAY as AT_VGW
 from labnet.fabric.vpn import VPC_PORT as VGW_PORT
+from labnet.fabric.zones import tells_zones_apart
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import LOCAL, RouteTable, VpcRoute
 from labnet.model.names import digest, eni_port, nat_port, peering_port
@@ -65,7 +66,8 @@ def plan_routes(cloud: CloudState, vpc_id: str) -> tuple[str, Slice]:
 
 def _associations(cloud: CloudState, vpc_id: str, found: tuple[RouteTable, ...]) -> Iterator[NftElement]:
     """One element a subnet: its own table, or the main one, with what that says of its packets."""
-    bits = tables.CHECKED_BIT | (0 if filters_any(cloud, vpc_id) else tables.UNFILTERED_BIT)
+    bordered = filters_any(cloud, vpc_id) or tells_zones_apart(cloud, vpc_id)
+    bits = tables.CHECKED_BIT | (0 if bordered else tables.UNFILTERED_BIT)
     main = next((table_number(table.id) for table in found if table.is_main), 0)
     own = {one.subnet_id: table_number(table.id) for table in found for one in table.associations if one.subnet_id is not None}
     for subnet in cloud.subnets.values():

@@ -63,7 +63,7 @@ BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this p
 
 # sets and maps of table `netdev vpc`
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
-SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT where no ACL filters
+SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT where subnets do not matter
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
 SOURCES = "sources"  # ifname . ether_addr . ipv4_addr : mark: what each port sends as its own, and its subnet
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
@@ -111,7 +111,8 @@ TTL_255_BIT = 0x80000000
 CHECKED_BIT = 0x40000000
 """On the mark of a packet whose source the mapping service knows: the source check is done."""
 UNFILTERED_BIT = 0x20000000
-"""On the mark of a packet that no network ACL can refuse: none in its VPC filters anything, or it stays inside its subnet."""
+"""On the mark of a packet for which its subnets do not matter: no network ACL of its VPC filters anything and nothing is set between
+its zones, or it stays inside its subnet."""
 MARK_MASK = 0x1FFFFFFF
 """The bits of a mark that number a route table or a subnet (28 bits); above are those that say something of the packet."""
 PRIORITY_BORDER, PRIORITY_ACL = -20, -10

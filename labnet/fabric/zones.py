@@ -96,6 +96,11 @@ def queues_of(cloud: CloudState, vpc_id: str) -> tuple[int, ...]:
     return tuple(sorted({one.queue for one in _crossings(cloud, subnets) if one.queue}))
 
 
+def tells_zones_apart(cloud: CloudState, vpc_id: str) -> bool:
+    """Do packets of a VPC need the numbers of their subnets, because they meet something between two zones?"""
+    return bool(cloud.zone_links) and any(_crossings(cloud, [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]))
+
+
 def queue_rule(queue: int) -> IptRule:
     """Packets of a queue's mark wait in it; where nobody serves it they pass. nft has no `queue` on every kernel, iptables has."""
     return IptRule("security", "FORWARD", f"-m connmark --mark {queue:#x} -j NFQUEUE --queue-num {queue} --queue-bypass")
