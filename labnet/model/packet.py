@@ -150,7 +150,8 @@ class ReversePath:
 class FabricCheck:
     """One thing that AWS decides. `id` is the table, group, ACL, gateway or ENI.
 
-    `rule` is its rule (``sgr-…``, an ACL rule's number, a route's destination), `target` is where a route leads, or what a gateway makes of the address (``10.0.1.5 → 203.0.113.7``).
+    `rule` is its rule (``sgr-…``, an ACL rule's number, a route's destination), `target` is where a route leads, or what a gateway
+    makes of the address (``10.0.1.5 → 203.0.113.7``).
     """
 
     kind: Literal["source-dest-check", "route-table", "security-group", "acl", "gateway"]
