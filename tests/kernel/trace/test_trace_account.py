@@ -253,7 +253,6 @@ def test_an_answer_by_another_eni_is_not_symmetric() -> None:
         kernel.close()
     assert path.delivered and path.answer == "arrived", render_text(path)
     assert path.symmetry is not None and not path.symmetry.symmetric
-    print(path.symmetry)
     assert path.symmetry.text == "node1: the way there was by eth1, the way back is by eth0"
 
 
