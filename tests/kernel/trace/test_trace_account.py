@@ -149,7 +149,8 @@ def test_a_trace_whose_process_dies_leaves_no_table(lab: labs.WalkLab) -> None:
     netns = lab.at(labs.NODE_1)
     program = (
         "import os, sys; from labnet.kernel.door import LinuxKernel; from labnet.ports import PacketSign; kernel = LinuxKernel();"
-        "kernel.learn({sys.argv[1]: int(sys.argv[2])}); kept = kernel.follow_rules({sys.argv[1]: ['eth0']}, PacketSign(1, 1, 1, 4)).__enter__();"
+        "kernel.learn({sys.argv[1]: int(sys.argv[2])});"
+        "kept = kernel.follow_rules({sys.argv[1]: ['eth0']}, PacketSign(1, 1, 1, 4)).__enter__();"
         "print(kernel.run(sys.argv[1], ['nft', 'list', 'tables']).stdout, flush=True); os._exit(9)"
     )
     kernel = lab.kernel
