@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from labnet.lab.capture_outputs import Output
+    from labnet.lab.capturing import CaptureOptions
     from labnet.lab.launch import Launch
     from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
+    from labnet.lab.watching import WatchOptions
     from labnet.model.scenario import Scenario
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -69,6 +72,14 @@ class Backend(Protocol):
 
     def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Sequence[str]) -> int:
         """Run a program in a target; does not return, or returns the program's exit code."""
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab until something ends it."""
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod until something ends it."""
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
@@ -199,6 +210,20 @@ class LabBackend:
         from labnet.lab import execute
 
         return execute.exec_in_target(run_dir, lab, target, argv)
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab."""
+        from labnet.lab import capturing
+
+        capturing.capture(run_dir, lab, options, output, say)
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod."""
+        from labnet.lab import watching
+
+        watching.watch(run_dir, lab, options, emit, say)
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do."""

@@ -32,6 +32,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "ec2": ("AWS", "ec2", "Show the EC2 API's calls, subnets, throttling and coverage."),
     "fault": ("AWS", "fault", "Make EC2 calls fail or be denied, on purpose."),
     "trace": ("Packets", "look", "Send one packet and show every hop that it takes."),
+    "capture": ("Packets", "capture", "Listen in the lab: print packets, or write them as pcapng."),
+    "watch": ("Packets", "capture", "Follow the live flows of a pod, through NAT, without a probe."),
     "explain": ("Packets", "explain", "Say whether A reaches B, and what stops it, by the desired state alone."),
     "check": ("Packets", "health", "Prove what a scenario promises."),
     "events": ("Packets", "look", "Show what happened in the lab."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -19,7 +19,7 @@ from labnet.model.values import frozen
 from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.load import observed_world
 from labnet.trace.symmetry import symmetry
-from labnet.trace.world import Role, World, wires_of
+from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
     from labnet.explain.verdict import Explanation
@@ -95,7 +95,7 @@ class Tracer:
             said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
         except (UsageError, KeyError):
             said = None  # not every target is one that `explain` judges
-        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles()[0]))
+        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles({hop.netns for hop in result.path.hops})[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
@@ -111,17 +111,21 @@ class Tracer:
             door.close()
 
     def _world(self, door: LinuxKernel) -> World:
-        roles, owners = self._roles()
-        lab = self._lab
-        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        roles, owners, wires = self.surroundings(door.known)
         return observed_world(door, roles, wires, owners)
 
-    def _roles(self) -> tuple[dict[str, Role], dict[str, str]]:
-        """What each namespace of the lab is, and whose."""
+    def surroundings(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str], dict[End, End]]:
+        """What each namespace is, whose it is, and how the lab is wired."""
+        lab = self._lab
+        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        return *self._roles(namespaces), wires
+
+    def _roles(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str]]:
+        """What each namespace is, and whose."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}
-        for name in lab.kernel.known if isinstance(lab.kernel, LinuxKernel) else ():
+        for name in namespaces:
             roles[name], owners[name] = _place(lab.lab, name)
         for nat in lab.ec2.state.nat_gateways.values():
             owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)

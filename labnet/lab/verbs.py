@@ -12,6 +12,7 @@ from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.explaining import explained
+from labnet.lab.places import places, watched
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
@@ -37,7 +38,7 @@ class Verbs:
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
             "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
             **Ec2Verbs(self._world).table(),
-            **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain,
+            **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain, "places": self.places,
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:
@@ -119,6 +120,11 @@ class Verbs:
         """Whether one reaches the other, by the desired state alone."""
         source, target, protocol, port = self._asked(args)
         return explained(self._world, self.known(), source, target, protocol, port)
+
+    async def places(self, args: Args, emit: Emit) -> Answer:
+        """Where packets can be listened to, and which of that the words of `targets` choose; with `watch` what a pod's flows may look like."""
+        found = places(self._world, self._tracer, [str(word) for word in args.get("targets", ())])
+        return {**found, "watched": watched(self._world, self._tracer, str(args["watch"]))} if args.get("watch") else found
 
     async def check(self, args: Args, emit: Emit) -> Answer:
         """Run the checks of the lab's scenario, or of the one given."""

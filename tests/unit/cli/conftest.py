@@ -160,6 +160,15 @@ class FakeBackend(LabBackend):
         self._note("exec", lab, target, tuple(argv))
         return self.exit_code
 
+    def capture(self, run_dir: Path, lab: str, options: Any, output: Any, say: Any) -> None:
+        self._note("capture", lab, options, type(output).__name__)
+        say("listening")
+
+    def watch(self, run_dir: Path, lab: str, options: Any, emit: Any, say: Any) -> None:
+        self._note("watch", lab, options)
+        for document in self.answers["watch"]:
+            emit(document)
+
     def probe(self) -> list[dict[str, Any]]:
         self._note("probe")
         return self.probes
