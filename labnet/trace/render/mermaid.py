@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from labnet.trace.render.story import Arrow, Doc, Leg, Step, arrows_of, asked, legs_of, reasons, verdict, why
 
-SPECIAL = {"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "&": "#amp;", '"': "#quot;", "\\": "#92;", "%": "#37;", "{": "#123;", "}": "#125;"}
+SPECIAL = {
+    "#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "&": "#amp;", '"': "#quot;", "\\": "#92;", "%": "#37;", "{": "#123;", "}": "#125;",
+}
 """Characters that mean something to Mermaid or to the HTML that it makes, and how it writes them."""
 
 

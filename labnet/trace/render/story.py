@@ -15,6 +15,9 @@ from labnet.model.values import frozen
 
 Doc = Mapping[str, Any]
 
+FABRIC_WORDS = {"route-table": "route", "security-group": "group", "acl": "acl", "gateway": "gw", "source-dest-check": "check"}
+"""What AWS decides, in a word that fits a note."""
+
 
 @frozen
 class Step:
@@ -133,7 +136,10 @@ def table_name(table: int) -> str:
 def reasons(step: Step) -> list[tuple[str, str]]:
     """Why the packet went on from here: a word of at most six letters and what it says, in the order of the kernel's checks."""
     decision = step.decision
-    said: list[tuple[str, str]] = []
+    fabric = decision.get("fabric") or ()
+    said: list[tuple[str, str]] = [(FABRIC_WORDS.get(one["kind"], "check"), fabric_text(one)) for one in fabric]
+    if said:  # AWS decided; by which rules of the kernel it is imitated says nothing more
+        return said + ([("nat", decision["nat"])] if decision.get("nat") else [])
     rule = decision.get("rule")
     if rule:
         said.append(("rule", f"{rule['priority']}: {rule['text']}"))
@@ -151,6 +157,15 @@ def reasons(step: Step) -> list[tuple[str, str]]:
     if decision.get("check"):
         said.append(("check", decision["check"]))
     return said
+
+
+def fabric_text(check: Doc) -> str:
+    """One of AWS's decisions as a line."""
+    if check.get("text"):
+        return str(check["text"])
+    said = " ".join(part for part in (check["id"], check.get("way"), check.get("rule")) if part)
+    leads = f" → {check['target']}" if check.get("target") else ""
+    return f"{said}{leads}: {check['verdict']}"
 
 
 def netfilter(step: Step) -> list[str]:
