@@ -12,12 +12,18 @@ from labnet.model import names
 
 if TYPE_CHECKING:
     from labnet.explain.explain import End
+    from labnet.explain.verdict import Explanation
     from labnet.lab.world import World as Lab
     from labnet.trace.world import Role, World
 
 
 def explained(lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None) -> Mapping[str, Any]:
     """The Explanation document. Errors: UsageError for what cannot be an end."""
+    return explanation(lab, known, source, target, protocol, port).document()
+
+
+def explanation(lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None) -> Explanation:
+    """The verdict. Errors: UsageError for what cannot be an end."""
     from labnet.explain.explain import explain  # late: only this verb needs it
 
     for end in (source, target):
@@ -27,7 +33,7 @@ def explained(lab: Lab, known: Known, source: Target, target: Target, protocol: 
         raise UsageError(f"nothing of this lab has the address {source.name}", "a way begins at a pod, a node or the internet")
     if source.kind == "internet" and target.kind == "internet":
         raise UsageError("both ends are in the Internet", "one of them is a pod, a node or an address of a VPC")
-    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port).document()
+    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port)
 
 
 def _end(lab: Lab, target: Target) -> End:
