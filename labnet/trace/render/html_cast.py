@@ -10,6 +10,10 @@ from labnet.model.values import frozen
 from labnet.trace.render.story import Doc, Leg
 
 
+NOBODY = "0.0.0.0"
+"""The source of a packet that the kernel had no address for."""
+
+
 @frozen
 class Subnet:
     """A subnet's name and block, as the strip above its ENIs says it."""
@@ -102,7 +106,7 @@ class _Path:
         self.owners = {step.netns: step.owner for step in reversed(steps)}
         self.places = list(dict.fromkeys(step.netns for step in steps))
         self.links = {step.link for step in steps}
-        self.ends = {str(leg.probe[side]) for leg in legs for side in ("src", "dst")}
+        self.ends = {str(leg.probe[side]) for leg in legs for side in ("src", "dst")} - {NOBODY}
 
     def first(self, *places: str) -> int:
         """When the packet first came to one of these; behind everything for those it never came to."""

@@ -7,9 +7,13 @@ from itertools import pairwise
 
 from labnet.model.values import frozen
 from labnet.trace.render.drawing import escaped, tag
-from labnet.trace.render.story import Doc, Leg, Step, fabric_text, netfilter, reasons, table_name, why
+from labnet.trace.render.story import Doc, Leg, Step, fabric_says, netfilter, reasons, remedy, table_name, why
 
 COLOURS = 6
+AWS_WORDS = {
+    "source-dest-check": "Source/dest check", "route-table": "Route table", "security-group": "Security group", "acl": "Network ACL",
+    "gateway": "Gateway",
+}
 
 
 @frozen
@@ -59,11 +63,8 @@ def _drop(drop: Doc) -> str:
     parts = [tag("p", {"class": "cause"}, tag("b", None, "Dropped: "), escaped(why(drop)))]
     if drop.get("state"):
         parts.append(tag("ul", None, *(tag("li", None, tag("code", None, escaped(line))) for line in drop["state"])))
-    other = drop.get("counterfactual")
-    if other and other.get("change"):
-        parts.append(tag("p", {"class": "would"}, tag("b", None, "Tried on a copy: "), escaped(f"{other['verdict']} with {other['change']}")))
-    elif other:
-        parts.append(tag("p", {"class": "would"}, escaped(f"None of {other['tried']} single changes that were tried lets it pass.")))
+    if remedy(drop):
+        parts.append(tag("p", {"class": "would"}, tag("b", None, "Tried on a copy: "), escaped(remedy(drop))))
     return tag("div", {"class": "drop", "role": "alert"}, *parts)
 
 
@@ -116,7 +117,7 @@ def _decision(step: Step, names: Names) -> list[str]:
     parts = [_nat(decision["nat"], names)] if decision.get("nat") else []
     routing = [*_rules(decision), *_routes(decision), *_reverse_path(decision), *_neighbour(decision), *_netfilter(step)]
     if decision.get("fabric"):
-        checks = [_mark(one["verdict"] == "passes", fabric_text(one)) for one in decision["fabric"]]
+        checks = [_aws_check(one) for one in decision["fabric"]]
         parts.append(_block("AWS decides", _list(checks, "checks")))
         if routing:
             parts.append(tag("details", {"class": "inner"}, tag("summary", None, "How the lab's kernel does it"), *routing))
@@ -145,6 +146,14 @@ def _list(items: Sequence[str], css: str) -> str:
 
 def _mark(good: bool, text: str) -> str:
     return tag("li", {"class": "passes" if good else "stops"}, escaped(text))
+
+
+def _aws_check(one: Doc) -> str:
+    """``Security group egress  an outbound rule allows ICMP`` and below it the ids, by which the AWS CLI finds them."""
+    name = AWS_WORDS.get(one["kind"], str(one["kind"])) + (f", {one['way']}" if one.get("way") else "")
+    ids = " ".join(str(part) for part in (one["id"], one.get("rule") if not one.get("target") else "") if part)
+    inside = [tag("b", None, escaped(name)), " ", escaped(fabric_says(one)), tag("span", {"class": "ids"}, escaped(ids))]
+    return tag("li", {"class": "passes" if one["verdict"] == "passes" else "stops"}, *inside)
 
 
 def _nat(text: str, names: Names) -> str:

@@ -160,12 +160,17 @@ def reasons(step: Step) -> list[tuple[str, str]]:
 
 
 def fabric_text(check: Doc) -> str:
-    """One of AWS's decisions as a line."""
-    if check.get("text"):
-        return str(check["text"])
-    said = " ".join(part for part in (check["id"], check.get("way"), check.get("rule")) if part)
-    leads = f" → {check['target']}" if check.get("target") else ""
-    return f"{said}{leads}: {check['verdict']}"
+    """One of AWS's decisions as a line: ``sg-… egress: sgr-…: an outbound rule allows ICMP``, ``rtb-…: 0.0.0.0/0 → igw-…``."""
+    said = ": ".join(part for part in (check.get("rule") if not check.get("target") else "", fabric_says(check)) if part)
+    return f"{' '.join(part for part in (check['id'], check.get('way')) if part)}: {said or check['verdict']}"
+
+
+def fabric_says(check: Doc) -> str:
+    """Where it leads, and its sentence where that says more."""
+    leads = " → ".join(str(part) for part in (check.get("rule"), check.get("target")) if part) if check.get("target") else ""
+    text = str(check.get("text") or "")
+    known = leads and text and (text in leads or all(part in text for part in leads.split(" → ")))
+    return (text if text not in leads else leads) if known else ": ".join(part for part in (leads, text) if part)
 
 
 def netfilter(step: Step) -> list[str]:
@@ -180,6 +185,17 @@ def why(drop: Doc) -> str:
     """Check, sentence and counter of a drop; a sentence that quotes its counter says it once."""
     counter = f' (counter "{drop["counter"]}")' if drop.get("counter") and drop["counter"] not in drop["text"] else ""
     return f"{drop['check']}: {drop['text']}{counter}"
+
+
+def remedy(drop: Doc) -> str:
+    """What would have let the packet pass, tried on a copy of the state; "" where nothing was tried."""
+    other = drop.get("counterfactual")
+    if not other:
+        return ""
+    said = str(other.get("verdict") or "")
+    if not other.get("change"):
+        return said or f"none of {other['tried']} single changes lets it pass"
+    return said if other["change"] in said else f"{said} with {other['change']}".strip()
 
 
 def verdict(leg: Leg) -> str:

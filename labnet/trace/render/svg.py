@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 from labnet.trace.render.drawing import escaped, label, shortened, tag, width, wrapped
-from labnet.trace.render.story import Arrow, Doc, Leg, Step, arrows_of, asked, legs_of, reasons, verdict, why
+from labnet.trace.render.story import Arrow, Doc, Leg, Step, arrows_of, asked, legs_of, reasons, remedy, verdict, why
 
 GAP, MARGIN, TOP = 256, 190, 64
 HEAD_WIDTH, HEAD_HEIGHT = 168, 40
@@ -157,10 +157,7 @@ class _Drawing:
 
 def _causes(drop: Doc) -> list[tuple[str, str]]:
     said = [("state", line) for line in drop.get("state") or ()]
-    other = drop.get("counterfactual")
-    if other and other.get("change"):
-        said.append(("would", f"{other['verdict']} with {other['change']}"))
-    return said
+    return said + ([("tried", remedy(drop))] if remedy(drop) else [])
 
 
 def _firsts(lines: list[str]) -> list[tuple[bool, str]]:
