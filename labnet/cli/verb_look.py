@@ -62,7 +62,7 @@ def trace_verb(
         raise click.UsageError(f"-o {output} and a picture cannot both go to stdout", click.get_current_context())
     args = {
         "from": source, "to": target, "protocol": protocol, "port": port, "bothWays": both_ways, "rules": rules,
-        "pcap": str(pcap.absolute()) if pcap else None, "scene": html is not None,
+        "pcap": str(pcap.absolute()) if pcap else None, **({"scene": True} if html else {}),
     }
     result = session.backend.call(session.run_dir, session.the_lab(), "trace", args)
     if output != "table":

@@ -9,7 +9,6 @@ from labnet.model.addressing import contains
 from labnet.model.values import frozen
 from labnet.trace.render.story import Doc, Leg
 
-
 NOBODY = "0.0.0.0"
 """The source of a packet that the kernel had no address for."""
 
@@ -190,16 +189,17 @@ def _nats(scene: Doc, path: _Path) -> list[tuple[str, Column]]:
 
 
 def _subnet(scene: Doc, name: str, address: str) -> Subnet:
-    for one in scene["subnets"]:
-        if one["name"] == name and contains(one["cidr"], address):
-            return Subnet(one["name"], one["cidr"], one["routeTable"])
-    return Subnet(name)
+    found = _subnet_of(scene, name, address)
+    return Subnet(found["name"], found["cidr"], found["routeTable"]) if found else Subnet(name)
+
+
+def _subnet_of(scene: Doc, name: str, address: str) -> Doc | None:
+    """The subnet of that name which holds the address: two VPCs may each have one."""
+    named = [one for one in scene["subnets"] if one["name"] == name]
+    return next((one for one in named if contains(one["cidr"], address)), named[0] if named else None)
 
 
 def _vpc_of(scene: Doc, enis: Sequence[Doc]) -> str:
-    """The VPC whose subnet has the first ENI."""
-    for eni in enis:
-        for one in scene["subnets"]:
-            if one["name"] == eni["subnet"] and contains(one["cidr"], eni["ip"]):
-                return str(one["vpc"])
-    return ""
+    """The VPC of the first ENI's subnet; the first VPC for what has none."""
+    found = _subnet_of(scene, enis[0]["subnet"], enis[0]["ip"]) if enis else None
+    return str(found["vpc"]) if found else str(scene["vpcs"][0]["id"])
