@@ -95,7 +95,8 @@ class Walk:
             self.stop("route-table", table, f"has no route to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
         target, text = choice.route.target, f"{choice.route.destination} → {choice.route.target}"
         if not choice.active:
-            self.stop("route-table", table, f"{text} is a blackhole: its target is not there", codes.BAD_STATE_ROUTE, flow)
+            words = f"{text} is a blackhole: its target is not there"
+            self.stop("route-table", table, words, codes.BAD_STATE_ROUTE, flow, choice.route.destination)
         self.passes("route-table", table, text, flow, choice.route.destination, target)
         if target == LOCAL:
             return self.into(self.owner(subnet.vpc_id, flow), sender, flow)
@@ -195,7 +196,7 @@ class Walk:
         verdict, word = judge_acl(acl, egress, flow), "outbound" if egress else "inbound"
         if not verdict.allows:
             text = f"{word} {verdict.reason} ({service(flow)}, subnet {subnet.id})"
-            self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow)
+            self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow, verdict.reason.split()[1])
         self.passes("network-acl", acl.id, f"{word} {verdict.reason}", flow, verdict.reason.split()[1])
 
     # ---- gateways ----
@@ -283,9 +284,9 @@ class Walk:
         """Note a component that lets the flow pass."""
         self.components.append(Component(self.way, kind, name, True, reason, packet=flow.ends, rule=rule, target=target))
 
-    def stop(self, kind: str, name: str, reason: str, code: str, flow: Flow) -> NoReturn:
+    def stop(self, kind: str, name: str, reason: str, code: str, flow: Flow, rule: str = "") -> NoReturn:
         """Note the component that stops the flow, and stop. Errors: Stopped."""
-        self.components.append(Component(self.way, kind, name, False, reason, code, flow.ends))
+        self.components.append(Component(self.way, kind, name, False, reason, code, flow.ends, rule))
         raise Stopped
 
 

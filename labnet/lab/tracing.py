@@ -22,6 +22,7 @@ from labnet.trace.load import observed_world
 from labnet.trace.world import Role, World, wires_of
 
 if TYPE_CHECKING:
+    from labnet.explain.verdict import Explanation
     from labnet.lab.world import World as Lab
     from labnet.trace.run import TraceResult
 
@@ -96,10 +97,10 @@ class Tracer:
         """One probe, followed, and set beside what `explain` says."""
         result = await asyncio.to_thread(self._run, source, target, protocol, port)
         try:
-            said = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
+            said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
         except (UsageError, KeyError):
-            return result  # not every target is one that `explain` judges
-        return replace(result, path=judged(result.path, said, self._roles()[0]))
+            said = None  # not every target is one that `explain` judges
+        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles()[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace

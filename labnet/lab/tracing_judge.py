@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from labnet.explain.verdict import Component, Explanation
-from labnet.model.packet import Decision, DropCheck, FabricCheck, Finding, Hop, Path
+from labnet.explain.verdict import Component, Explanation, Flow
+from labnet.explain.vpc import Known, Stopped, Walk
+from labnet.model.cloud import CloudState
+from labnet.model.packet import Decision, DropCheck, FabricCheck, Finding, Frame, Hop, Path
 from labnet.trace.world import Role
 
 Kind = Literal["source-dest-check", "route-table", "security-group", "acl", "gateway"]
@@ -27,11 +29,39 @@ SAME: Mapping[DropCheck, frozenset[str]] = {
 KERNEL = frozenset({"node", "pod"})
 
 
-def judged(path: Path, said: Explanation, roles: Mapping[str, Role]) -> Path:
-    """The path with the VPC's checks and what `explain` says otherwise."""
-    finding = disagreement(path, said)
-    hops = _with_checks(path.hops, [one for one in said.components if one.way == "there"], roles)
-    return replace(path, hops=hops, findings=(*path.findings, *([finding] if finding is not None else [])))
+def judged(path: Path, cloud: CloudState, said: Explanation | None, roles: Mapping[str, Role]) -> Path:
+    """The path with the VPC's checks of the frames that were seen, and what `explain` says otherwise."""
+    finding = disagreement(path, said) if said is not None else None
+    hops = list(path.hops)
+    for start, components in _crossings(cloud, path.hops, roles):
+        _attach(hops, start, components, roles)
+    return replace(path, hops=tuple(hops), findings=(*path.findings, *([finding] if finding is not None else [])))
+
+
+def _crossings(cloud: CloudState, hops: Sequence[Hop], roles: Mapping[str, Role]) -> Iterator[tuple[int, list[Component]]]:
+    """Where a frame comes into a VPC, from an ENI or the Internet, and what the VPC's components say of it."""
+    enis = {eni.mac: eni for eni in cloud.enis.values()}
+    for place, hop in enumerate(hops):
+        before = roles.get(hops[place - 1].netns) if place else None
+        if hop.direction != "in" or hop.frame is None:
+            continue
+        components: list[Component] = []
+        walk = Walk(cloud, "there", Known(), components)
+        eni = enis.get(hop.frame.src_mac)
+        try:
+            if roles.get(hop.netns) == "vpc" and before == "node" and eni is not None:
+                walk.leave(eni, _flow(hop.frame))
+            elif roles.get(hop.netns) == "igw" and before == "internet":
+                walk.internet(_flow(hop.frame))
+        except (Stopped, KeyError):
+            pass
+        yield place, components
+
+
+def _flow(frame: Frame) -> Flow:
+    if frame.protocol == "icmp":
+        return Flow(frame.src, frame.dst, frame.protocol)
+    return Flow(frame.src, frame.dst, frame.protocol, (frame.src_port, frame.src_port), (frame.dst_port, frame.dst_port))
 
 
 def disagreement(path: Path, said: Explanation) -> Finding | None:
@@ -53,23 +83,19 @@ def disagreement(path: Path, said: Explanation) -> Finding | None:
     return None
 
 
-def _with_checks(hops: Sequence[Hop], components: Sequence[Component], roles: Mapping[str, Role]) -> tuple[Hop, ...]:
+def _attach(hops: list[Hop], start: int, components: Sequence[Component], roles: Mapping[str, Role]) -> None:
     """Each check at the hop by which the packet came into the namespace that makes it."""
-    result = list(hops)
-    at = 0
+    at = start
     for one in components:
         kind = KINDS.get(one.kind)
-        if kind is None:
-            continue
         role = GATEWAY_ROLES.get(one.kind, "vpc")
-        place = next((n for n in range(at, len(result)) if result[n].direction == "in" and roles.get(result[n].netns) == role), None)
-        if place is None:
+        place = next((n for n in range(at, len(hops)) if hops[n].direction == "in" and roles.get(hops[n].netns) == role), None)
+        if kind is None or place is None:
             continue
         at = place
-        decision = result[place].decision or Decision()
+        decision = hops[place].decision or Decision()
         check = FabricCheck(kind, one.id, _way(one), "passes" if one.ok else "stops", one.rule, one.target, one.reason)
-        result[place] = replace(result[place], decision=replace(decision, fabric=(*decision.fabric, check)))
-    return tuple(result)
+        hops[place] = replace(hops[place], decision=replace(decision, fabric=(*decision.fabric, check)))
 
 
 def _way(one: Component) -> Literal["egress", "ingress", ""]:
