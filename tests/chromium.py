@@ -23,8 +23,8 @@ class Chromium:
     """One browser with one page. `trouble` is every console message, exception and log entry, `requests` every address asked for."""
 
     def __init__(self, profile: Path) -> None:
-        program = shutil.which("chromium")
-        assert program, "chromium is not installed: 'make dev' installs it (apt-get install chromium)"
+        program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        assert program, "no browser is installed: 'make browser' does it (apt-get install chromium-headless-shell)"
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         wrapped = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
