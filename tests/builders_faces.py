@@ -67,7 +67,10 @@ def across_nodes() -> Doc:
         kernel={"agrees": True, "table": 2, "route": "default via 10.10.0.1 dev eth1", "error": 0, "mark": 0, "iif": HOST_LINK["pod2"]},
     )
     fabric = a_decision(table=254, route="10.10.0.7 dev p scope link", fabric=[
-        {"kind": "security-group", "id": "sg-1", "way": "egress", "verdict": "passes", "rule": "sgr-1", "target": "", "text": "a rule allows ICMP"},
+        {
+            "kind": "security-group", "id": "sg-1", "way": "egress", "verdict": "passes", "rule": "sgr-1", "target": "",
+            "text": "a rule allows ICMP",
+        },
     ])
     down = a_decision(table=254, route="10.10.0.7 dev eni49778cadcf1", rule={"priority": 512, "text": "from all to 10.10.0.7 lookup main"})
     return a_trace([
@@ -106,7 +109,8 @@ def both_ways() -> Doc:
     for hop in hops:
         hop["frame"] |= {"src": "10.10.0.7", "dst": "10.10.0.9"}
     return document | {
-        "back": back | {"from": "default/pod3", "to": "default/pod2", "hops": hops}, "symmetric": {"verdict": True, "text": "", "there": "", "back": ""},
+        "back": back | {"from": "default/pod3", "to": "default/pod2", "hops": hops},
+        "symmetric": {"verdict": True, "text": "", "there": "", "back": ""},
     }
 
 
@@ -142,7 +146,9 @@ def a_scene() -> Doc:
             {"id": "subnet-2", "name": "public-a", "vpc": "vpc-1", "cidr": "10.10.64.0/24", "availabilityZone": "a", "routeTable": "public"},
         ],
         "nodes": [_node("node1", "10.10.0.4", "10.10.0.8"), _node("node2", "10.10.0.6", "10.10.0.10")],
-        "pods": [_pod("pod1", "node1", "10.10.0.5", "eth0"), _pod("pod2", "node1", "10.10.0.9", "eth1"), _pod("pod3", "node2", "10.10.0.7", "eth0")],
+        "pods": [
+            _pod("pod1", "node1", "10.10.0.5", "eth0"), _pod("pod2", "node1", "10.10.0.9", "eth1"), _pod("pod3", "node2", "10.10.0.7", "eth0"),
+        ],
         "natGateways": [{"name": "nat-a", "id": NAT_ID, "subnet": "public-a", "ip": "10.10.64.4", "publicIp": "203.0.113.1", "netns": NAT}],
         "macs": {"02:00:00:00:00:03": "node1 eth1", "0e:00:00:00:00:01": "VPC router"}, "addresses": {"10.10.0.9": "pod2", "10.10.0.7": "pod3"},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_the_keys_take_the_packet_to_every_hop(chromium: Chromium, page: Any, na
         places.append(tuple(place))
         chromium.press("ArrowRight")
     assert chromium.ask(STEP) == len(steps)  # there is no further
-    assert all(one != other for one, other in zip(places, places[1:], strict=False) if name != "both")
+    assert all(one != other for one, other in pairwise(places) if name != "both")
     chromium.press("ArrowLeft")
     assert chromium.ask(STEP) == len(steps) - 1
     chromium.press("Home")
@@ -132,7 +133,9 @@ def test_without_scripts_everything_is_there_to_read(chromium: Chromium, page: A
     chromium.open(file, scripts=False)
     text = chromium.ask("document.body.innerText")
     chromium.call("Emulation.setScriptExecutionDisabled", value=False)
-    for words in ("dropped at hop 6", "1536: from 10.10.0.9 lookup 2", "would pass with rp_filter=2 on eth0", "Destination MAC", "02:00:00:00:00:05"):
+    for words in (
+        "dropped at hop 6", "1536: from 10.10.0.9 lookup 2", "would pass with rp_filter=2 on eth0", "Destination MAC", "02:00:00:00:00:05",
+    ):
         assert words in text, words
     nothing_wrong(chromium, file)
 
@@ -157,7 +160,8 @@ def test_no_text_is_cut_or_covered_and_the_page_is_no_wider_than_the_window(chro
       const frame = box.querySelector('rect').getBBox();
       return [...box.querySelectorAll('text')].filter((text) => {{
         const b = text.getBBox();
-        return b.x < frame.x - 1 || b.x + b.width > frame.x + frame.width + 1 || b.y < frame.y - 1 || b.y + b.height > frame.y + frame.height + 2;
+        const right = frame.x + frame.width, bottom = frame.y + frame.height;
+        return b.x < frame.x - 1 || b.x + b.width > right + 1 || b.y < frame.y - 1 || b.y + b.height > bottom + 2;
       }}).map((text) => text.textContent);
     }})""")
     assert cut == []

@@ -101,7 +101,7 @@ def _facts(step: Step, leg: Leg, changed: Mapping[str, str]) -> str:
     mark = (decision.get("mark") or {}).get("in")
     mark = frame.get("mark") if mark is None else mark
     facts += [f"mark {mark:#x}"] if mark else []
-    facts += [f"MTU of the way on {decision['mtu']}"] if decision.get("mtu") else []
+    facts += [f"next MTU {decision['mtu']}"] if decision.get("mtu") else []
     start = next((other.time_ns for other in leg.steps if other.time_ns is not None), None)
     if start is not None and step.time_ns is not None:
         facts.append(f"+{(step.time_ns - start) / 1000:.0f} µs")
@@ -120,10 +120,10 @@ def _decision(step: Step, names: Names) -> list[str]:
         checks = [_aws_check(one) for one in decision["fabric"]]
         parts.append(_block("AWS decides", _list(checks, "checks")))
         if routing:
-            parts.append(tag("details", {"class": "inner"}, tag("summary", None, "How the lab's kernel does it"), *routing))
-    else:
-        parts += routing
-    return parts + _conntrack(decision) + _marks(decision)
+            kernel = [*routing, *_conntrack(decision), *_marks(decision)]
+            parts.append(tag("details", {"class": "inner"}, tag("summary", None, "How the lab's kernel does it"), *kernel))
+        return parts
+    return parts + routing + _conntrack(decision) + _marks(decision)
 
 
 def _decided_before(step: Step, leg: Leg) -> list[str]:

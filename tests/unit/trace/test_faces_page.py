@@ -132,22 +132,26 @@ def test_a_page_without_scripts_says_what_was_decided_and_why_it_ended() -> None
 def test_every_kind_of_decision_is_told() -> None:
     decision = a_decision(
         matched=[
-            {"backend": "legacy", "family": "ip", "table": "nat", "chain": "POSTROUTING", "number": 1, "handle": 0, "text": "-j AWS", "verdict": "SNAT",
-             "traced": True},
-            {"backend": "legacy", "family": "ip", "table": "filter", "chain": "FORWARD", "number": 0, "handle": 0, "text": "-P DROP", "verdict": "DROP",
-             "traced": None},
+            {
+                "backend": "legacy", "family": "ip", "table": "nat", "chain": "POSTROUTING", "number": 1, "handle": 0, "text": "-j AWS",
+                "verdict": "SNAT", "traced": True,
+            },
+            {
+                "backend": "legacy", "family": "ip", "table": "filter", "chain": "FORWARD", "number": 0, "handle": 0, "text": "-P DROP",
+                "verdict": "DROP", "traced": None,
+            },
         ],
         conntrack={"before": None, "after": {"text": "icmp src=10.10.0.9"}}, mark={"in": 0, "out": 128}, mtu=9001,
         rpFilter={"link": "eth0", "value": 1, "verdict": "drops", "text": "the way back leads by eth1"}, confirmed=False,
-        kernel={"agrees": False, "table": 254, "route": "default via 10.0.0.1", "error": 0, "mark": 0, "iif": ""}, route="default dev x", table=2,
-        nat="SNAT 10.0.0.1:5 → 10.0.0.2:6; DNAT 10.0.0.3 → 10.0.0.4",
+        kernel={"agrees": False, "table": 254, "route": "default via 10.0.0.1", "error": 0, "mark": 0, "iif": ""},
+        route="default dev x", table=2, nat="SNAT 10.0.0.1:5 → 10.0.0.2:6; DNAT 10.0.0.3 → 10.0.0.4",
     )
     frame = a_frame("10.0.0.1", "10.0.0.2", protocol="tcp", srcPort=4000, dstPort=80)
     page = Page(render_html(a_trace([(NODE2, "node2", "eth0", "in", frame, decision)], answerDrop=None), a_scene()))
     said = " ".join(" ".join(page.texts).split())
     for words in (
         "nat POSTROUTING #1", "✓ seen in the kernel's trace", "filter FORWARD policy", "no entry", "icmp src=10.10.0.9", "0x0 → 0x80",
-        "MTU of the way on 9001", "the way back leads by eth1", "the kernel's own lookup differs: table main, default via 10.0.0.1", "10.0.0.3", "4000",
+        "next MTU 9001", "the way back leads by eth1", "the kernel's own lookup differs: table main, default via 10.0.0.1", "10.0.0.3", "4000",
     ):
         assert words in said, words
 
@@ -171,8 +175,10 @@ def crowded():
     scene = a_scene()
     node = scene["nodes"][0]
     for index in range(2, 8):
-        node["enis"].append(node["enis"][1] | {"id": f"eni-00000000000cc{index:04d}", "deviceIndex": index, "name": f"eth{index}", "table": index + 1})
-        scene["pods"].append(scene["pods"][0] | {"name": f"a-deployment-with-a-long-name-{index}", "netns": f"x{index}", "ip": f"10.10.100.{100 + index}"})
+        eni = {"id": f"eni-00000000000cc{index:04d}", "deviceIndex": index, "name": f"eth{index}", "table": index + 1}
+        pod = {"name": f"a-deployment-with-a-long-name-{index}", "netns": f"x{index}", "ip": f"10.10.100.{100 + index}"}
+        node["enis"].append(node["enis"][1] | eni)
+        scene["pods"].append(scene["pods"][0] | pod)
     for eni in node["enis"]:
         eni["ip"] = "10.10.100.100" if eni["deviceIndex"] == 0 else eni["ip"]
     scene["subnets"][0]["name"] = "a-subnet-with-a-very-long-name-indeed-a"
@@ -191,7 +197,7 @@ def test_no_box_covers_another_and_every_text_fits_its_box(name: str, scene) -> 
             size = {"veth": m.small - 0.5, "table": m.small, "subnet": m.small}.get(box.kind, m.small)
             for line in box.lines:
                 assert width(line, size) <= box.w, (m.name, box.kind, line)
-            assert 0 <= box.x and box.x + box.w <= layout.width and 0 <= box.y and box.y + box.h <= layout.height
+            assert box.x >= 0 and box.x + box.w <= layout.width and box.y >= 0 and box.y + box.h <= layout.height
 
 
 @pytest.mark.parametrize("name", TRACES)

@@ -108,7 +108,7 @@ def test_the_svg_stands_alone_and_keeps_within_its_edges(document) -> None:
         wide = len(text.text or "") * size * 0.605
         x, y = float(text.attrib["x"]), float(text.attrib["y"])
         left = x - wide / 2 if text.get("text-anchor") == "middle" else x
-        assert 0 <= left and left + wide <= right + 1 and 0 < y < bottom, text.text
+        assert left >= 0 and left + wide <= right + 1 and 0 < y < bottom, text.text
     heads = [text.text for text in root.iter(f"{SVG}text") if text.get("class") == "seq-name"]
     assert heads == list(dict.fromkeys(hop["owner"] for hop in document["hops"]))
 
