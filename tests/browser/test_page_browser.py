@@ -111,7 +111,7 @@ def test_slider_buttons_links_and_the_address_lead_to_a_hop(chromium: Chromium, 
     assert chromium.ask(STEP) == 6
     chromium.ask("(() => { const s = document.getElementById('slider'); s.focus(); s.value = 3; s.dispatchEvent(new Event('input')); })()")
     assert chromium.ask(STEP) == 3 and chromium.ask("document.getElementById('slider').max") == "8"
-    chromium.press("ArrowRight")  # the slider's own key: one step, not two
+    chromium.press("ArrowRight")  # one step, not one by the page and one by the slider itself
     assert chromium.ask(STEP) == 4
     chromium.ask("document.querySelector('a[href=\"#hop-8\"]').click()")
     assert chromium.ask(STEP) == 8

@@ -122,7 +122,7 @@ def test_a_page_without_scripts_says_what_was_decided_and_why_it_ended() -> None
     said = " ".join(" ".join(Page(render_html(dropped(), a_scene())).texts).split())
     for words in (
         "dropped at hop 6", "1536: from 10.10.0.9 lookup 2", "table local has no route", "default via 10.10.0.1 dev eth1", "(by ARP)",
-        "the kernel's own lookup agrees", "Security group, egress", "sg-1 sgr-1", "was 64", "net.ipv4.conf.eth0.rp_filter = 1",
+        "the kernel's own lookup agrees", "Security group, egress", "sg-1 sgr-1", "was 64", "was 02:00:00:00:00:01", "net.ipv4.conf.eth0.rp_filter = 1",
         "would pass with rp_filter=2 on eth0", "by the desired state it is reachable", "node1 eth1",
     ):
         assert words in said, words
@@ -179,6 +179,7 @@ def crowded():
         pod = {"name": f"a-deployment-with-a-long-name-{index}", "netns": f"x{index}", "ip": f"10.10.100.{100 + index}"}
         node["enis"].append(node["enis"][1] | eni)
         scene["pods"].append(scene["pods"][0] | pod)
+    scene["pods"].reverse()
     for eni in node["enis"]:
         eni["ip"] = "10.10.100.100" if eni["deviceIndex"] == 0 else eni["ip"]
     scene["subnets"][0]["name"] = "a-subnet-with-a-very-long-name-indeed-a"

@@ -144,7 +144,6 @@
   document.addEventListener("keydown", (event) => {
     const action = keys[event.key];
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.id === "slider" && event.key !== " " && event.key !== "d") return; // the slider knows its keys itself
     if (event.key === " " && /^(BUTTON|SUMMARY|A)$/.test(event.target.tagName)) return;
     event.preventDefault();
     action();
@@ -154,9 +153,7 @@
 
   function fromHash() {
     const found = /^#hop-(\d+)$/.exec(location.hash);
-    if (!found) return;
-    go(Number(found[1]) - 1);
-    scrollTo(0, 0);
+    if (found) go(Number(found[1]) - 1);
   }
   all('a[href^="#hop-"]').forEach((link) => link.addEventListener("click", (event) => {
     event.preventDefault();
