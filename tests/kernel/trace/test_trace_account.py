@@ -102,7 +102,26 @@ def test_a_rule_that_the_walk_cannot_judge_is_told_by_the_kernel(lab: labs.WalkL
     with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-m length --length 1:9000 -j ACCEPT", backend="nft")):
         path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
     assert path.delivered and [one.kind for one in path.findings] == ["netfilter"]
-    assert "ip filter FORWARD, rule 1" in path.findings[0].text
+    assert "filter FORWARD, rule 1: -m length --length 1:9000 -j ACCEPT" in path.findings[0].text
+
+
+def test_a_drop_that_the_walk_cannot_judge_is_named_by_the_kernel(lab: labs.WalkLab) -> None:
+    with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-m length --length 1:9000 -j DROP", backend="nft")):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+    assert path.drop is not None and path.drop.check == "netfilter", render_text(path)
+    assert "who dropped it in node2: filter FORWARD, rule 1: -m length --length 1:9000 -j DROP" in path.drop.text
+    assert path.hops[-1].owner == "node2" and path.drop.hop == len(path.hops)
+
+
+def test_a_policy_that_drops_is_named_by_the_kernel(lab: labs.WalkLab) -> None:
+    with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-p udp -j ACCEPT", backend="nft")):
+        lab.kernel.run(lab.at(labs.NODE_2), ["iptables-nft", "-P", "FORWARD", "DROP"])
+        try:
+            path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+        finally:
+            lab.kernel.run(lab.at(labs.NODE_2), ["iptables-nft", "-P", "FORWARD", "ACCEPT"])
+    assert path.drop is not None and path.drop.check == "netfilter", render_text(path)
+    assert path.drop.text.endswith("node2: the policy of filter FORWARD")
 
 
 def test_a_drop_by_a_users_own_table_is_confirmed(lab: labs.WalkLab) -> None:
@@ -253,7 +272,6 @@ def test_an_answer_by_another_eni_is_not_symmetric() -> None:
         kernel.close()
     assert path.delivered and path.answer == "arrived", render_text(path)
     assert path.symmetry is not None and not path.symmetry.symmetric
-    print(path.symmetry)
     assert path.symmetry.text == "node1: the way there was by eth1, the way back is by eth0"
 
 
