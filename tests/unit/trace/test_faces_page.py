@@ -122,7 +122,8 @@ def test_a_page_without_scripts_says_what_was_decided_and_why_it_ended() -> None
     said = " ".join(" ".join(Page(render_html(dropped(), a_scene())).texts).split())
     for words in (
         "dropped at hop 6", "1536: from 10.10.0.9 lookup 2", "table local has no route", "default via 10.10.0.1 dev eth1", "(by ARP)",
-        "the kernel's own lookup agrees", "Security group, egress", "sg-1 sgr-1", "was 64", "was 02:00:00:00:00:01", "net.ipv4.conf.eth0.rp_filter = 1",
+        "the kernel's own lookup agrees", "Security group, egress", "sg-1 sgr-1", "was 64", "was 02:00:00:00:00:01",
+        "net.ipv4.conf.eth0.rp_filter = 1",
         "would pass with rp_filter=2 on eth0", "by the desired state it is reachable", "node1 eth1",
     ):
         assert words in said, words
