@@ -47,10 +47,8 @@ def way_of(layout: Layout, leg: Leg) -> Way:
 
 
 def _end(last: Step, anchor: Anchor) -> Point:
-    """Inside the place that it came to, or on the wire that it left by."""
-    if last.frame is None:
-        return anchor.x, anchor.y - 16
-    if last.direction == "in":
+    """Inside the place that it came to or never left, or on the wire that it left by."""
+    if last.frame is None or last.direction == "in":
         return anchor.end or (anchor.inner_x, anchor.inner_y)
     return anchor.x + (anchor.x - anchor.inner_x) * 0.5, anchor.y + (22 if anchor.y > anchor.inner_y else -22)
 

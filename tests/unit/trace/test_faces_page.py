@@ -236,6 +236,18 @@ def test_the_cross_stands_where_the_packet_ended_and_its_label_covers_no_text() 
     assert 'class="cross"' not in render_html(across_nodes(), a_scene())
 
 
+def test_the_cross_of_a_packet_that_was_never_sent_covers_no_text_either() -> None:
+    drop = {"hop": 1, "check": "no-route", "text": "there is no route", "counter": ""}
+    for netns, owner, link in ((f"{LAB}-internet", "internet", ""), (f"{LAB}-pod2", "pod2", "eth0"), (NODE2, "node2", "eth0")):
+        document = a_trace([(netns, owner, link, "out", None, a_decision())], delivered=False, drop=drop)
+        for layout, legs in layouts(document, a_scene()):
+            x, y = way_of(layout, legs[0]).end or (0.0, 0.0)
+            box = next(box for box in layout.front if box.key in (netns, f"{netns} {link}"))
+            texts = [(box.middle - width(line, 11) / 2, box.middle + width(line, 11) / 2) for line in box.lines]
+            inside = box.y + 14 < y < box.y + box.h - 8
+            assert not inside or all(x + 10 < left or right < x - 10 for left, right in texts), owner
+
+
 def test_who_is_not_on_the_path_is_not_in_the_picture_but_its_neighbours_are() -> None:
     scene = a_scene()
     scene["nodes"].append(scene["nodes"][0] | {"name": "node3", "netns": "x", "enis": []})
