@@ -8,7 +8,8 @@
     table netdev labnet_trace { chain ingressN { type filter hook ingress device "…" priority -500; … } }
 
 The mark that `meta nftrace set 1` leaves on the packet is the one of iptables' TRACE target too: rules of iptables-nft come with
-nf_tables' events, those of iptables-legacy over nfnetlink_log, once that is the namespace's logger. It ends with the namespace.
+nf_tables' events, those of iptables-legacy over nfnetlink_log, once that is the namespace's logger. It is put back afterwards.
+Source: docs/sources.md#kernel-traces
 """
 
 from __future__ import annotations

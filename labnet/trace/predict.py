@@ -193,8 +193,8 @@ class Walker:
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
         text = replace(answer.route, table=TABLE_MAIN).text if answer.route else ""  # the table is told beside it
         self.decide(
-            rule=answer.choice, table=answer.rule.table if answer.rule else None, route=text, rules=answer.rules,
-            routes=routes_tried(host, packet.dst, answer),
+            rule=answer.choice, table=answer.rule.table if answer.rule and answer.rule.action == "lookup" else None, route=text,
+            rules=answer.rules, routes=routes_tried(host, packet.dst, answer),
         )
         return answer
 
@@ -202,6 +202,8 @@ class Walker:
         """The route that was found; without one the packet ends."""
         if answer.route is not None and answer.refused is None:
             return answer.route
+        if answer.rule is not None and answer.rule.action != "lookup":
+            self.drop(answer.refused or "no-route", f"a policy rule of {host.owner} ends it: {answer.rule.text}")
         check, text = words.end_of_route(answer.refused or "no-route", host.role, packet.dst, answer.route)
         return self.drop(check, text)
 

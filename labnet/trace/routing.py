@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from labnet.model.addressing import contains
+from labnet.model.addressing import contains, prefix_length
 from labnet.model.netstate import TABLE_MAIN, TABLE_NAMES, Route, Rule
 from labnet.model.packet import DropCheck, ReversePath, RouteTried, RuleChoice, RuleTried
 from labnet.model.values import frozen
@@ -57,7 +57,11 @@ def lookup(host: Host, question: Question) -> Answer:
     tried: list[RuleTried] = []
     for rule in host.rules:
         reason = _mismatch(rule, question)
+        if not reason and rule.action != "lookup":
+            return Answer(rule, None, END_TYPES[rule.action], (*tried, RuleTried(rule.priority, _words(rule), won=True)))
         route = host.longest(rule.table, question.dst, question.oif) if not reason else None
+        if route is not None and _suppressed(rule, route):
+            reason, route = f"suppressed: {route.text} has a prefix of {_bits(route)} bits", None
         if route is not None and route.type != "throw":
             won = RuleTried(rule.priority, _words(rule), won=True)
             return Answer(rule, route, END_TYPES.get(route.type), (*tried, won))
@@ -78,6 +82,16 @@ def routes_tried(host: Host, dst: str, answer: Answer) -> tuple[RouteTried, ...]
             found.append(RouteTried(table, _route(route), reason="higher metric" if route.dst == won.dst else "less specific"))
     misses = () if table_name(table) == "local" else host.nearly(table, dst, NEAR_MISSES)
     return (*found, *(RouteTried(table, _route(route), reason=f"does not hold {dst}") for route in misses))
+
+
+def _suppressed(rule: Rule, route: Route) -> bool:
+    """Does the rule's suppress_prefixlength rule the route out? Routes that end a packet do so all the same."""
+    limit = rule.suppress_prefixlength
+    return limit is not None and route.type not in (*END_TYPES, "throw") and _bits(route) <= limit
+
+
+def _bits(route: Route) -> int:
+    return 0 if route.dst == "default" else prefix_length(route.dst)
 
 
 def _words(rule: Rule) -> str:

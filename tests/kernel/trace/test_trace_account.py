@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +144,23 @@ def test_a_trace_that_breaks_off_leaves_no_table(lab: labs.WalkLab) -> None:
     assert filters(lab, labs.NODE_1) == before
 
 
+def test_a_trace_whose_process_dies_leaves_no_table(lab: labs.WalkLab) -> None:
+    """Its sockets end with it; the kernel takes the table of a socket away."""
+    netns = lab.at(labs.NODE_1)
+    program = (
+        "import os, sys; from labnet.kernel.door import LinuxKernel; from labnet.ports import PacketSign; kernel = LinuxKernel();"
+        "kernel.learn({sys.argv[1]: int(sys.argv[2])});"
+        "kept = kernel.follow_rules({sys.argv[1]: ['eth0']}, PacketSign(1, 1, 1, 4)).__enter__();"
+        "print(kernel.run(sys.argv[1], ['nft', 'list', 'tables']).stdout, flush=True); os._exit(9)"
+    )
+    kernel = lab.kernel
+    assert isinstance(kernel, LinuxKernel)
+    command = [sys.executable, "-c", program, netns, str(kernel.inode(netns))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 9 and "ip labnet_trace" in done.stdout and "netdev labnet_trace" in done.stdout, done.stderr
+    assert _eventually(lambda: "labnet_trace" not in kernel.run(netns, ["nft", "list", "tables"]).stdout)
+
+
 def test_the_table_of_a_trace_is_no_drift(lab: labs.WalkLab) -> None:
     before = lab.kernel.observe(lab.at(labs.NODE_1))
     with lab.kernel.follow_rules({lab.at(labs.NODE_1): []}, PacketSign(1, 1, 1, 4)):
@@ -160,14 +179,41 @@ def test_the_kernels_lookup_names_table_and_route(lab: labs.WalkLab) -> None:
     assert answer.route is not None and (answer.route.dst, answer.table) == ("default", 2)
 
 
-def test_a_lookup_that_the_walk_gets_wrong_is_a_finding(lab: labs.WalkLab) -> None:
-    """A rule with an action that no plan has: the kernel refuses, the walk does not know it."""
-    lab.kernel.run(lab.at(labs.NODE_1), ["ip", "rule", "add", "prio", "100", "to", "10.10.5.5", "unreachable"])
+@contextmanager
+def with_rule(lab: labs.WalkLab, netns: str, *words: str) -> Iterator[None]:
+    """A policy rule as somebody adds it by hand."""
+    lab.kernel.run(lab.at(netns), ["ip", "rule", "add", "prio", "100", *words])
     try:
-        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+        yield
     finally:
-        lab.kernel.run(lab.at(labs.NODE_1), ["ip", "rule", "del", "prio", "100"])
+        lab.kernel.run(lab.at(netns), ["ip", "rule", "del", "prio", "100"])
+
+
+def test_a_rule_that_ends_the_packet_is_named(lab: labs.WalkLab) -> None:
+    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "unreachable"):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+    assert path.drop is not None and path.drop.check == "no-route" and path.findings == ()
+    assert path.drop.text == "a policy rule of node1 ends it: 100: from all to 10.10.5.5 unreachable"
+    assert path.drop.counterfactual is not None
+    assert path.drop.counterfactual.change == "the rule gone on node1: 100: from all to 10.10.5.5 unreachable"
+
+
+def test_a_suppressed_default_route_is_passed_over_as_the_kernel_does(lab: labs.WalkLab) -> None:
+    with with_rule(lab, labs.NODE_1, "from", "10.10.2.6", "lookup", "main", "suppress_prefixlength", "19"):
+        path = go(lab, labs.POD_B, "8.8.8.8", labs.INTERNET).path
+        near = go(lab, labs.POD_B, "10.10.1.5", labs.POD_A).path
+    assert path.delivered and near.delivered and path.findings == () == near.findings
+    tried = {rule.priority: rule.reason for rule in at(path, "node1").rules}
+    assert tried[100].startswith("suppressed: default via 10.10.0.1 dev eth0")
+
+
+def test_a_rule_that_the_walk_does_not_know_is_a_finding(lab: labs.WalkLab) -> None:
+    """Rules that jump to other rules are not read: the kernel goes on with main, the walk with rule 1536."""
+    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "goto", "32766"):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
     assert not path.delivered and "lookup" in [one.kind for one in path.findings]
+    said = at(path, "node1").kernel
+    assert said is not None and (said.agrees, said.table) == (False, 254)
 
 
 # ---- flows and identity ----
