@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from labnet.errors import LabnetError, UsageError
 from labnet.kernel.door import LinuxKernel
 from labnet.lab.explaining import explanation
+from labnet.lab.scene import scene
 from labnet.lab.targets import Known, Target
 from labnet.lab.tracing_judge import judged
 from labnet.model import names
@@ -69,6 +70,11 @@ class Tracer:
         door = LinuxKernel()
         door.learn(self._lab.kernel.known)
         return door
+
+    def scene(self, traced: Traced) -> Mapping[str, Any]:
+        """The Scene document around a trace."""
+        macs = {mac: owner for result in traced.results for mac, owner in result.macs.items()}
+        return scene(self._lab.ec2.state, self._lab.status(), macs)
 
     async def trace(
         self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,

@@ -107,14 +107,15 @@ class Verbs:
         return {"path": str(self._world.log_of_pod(found.netns))}
 
     async def trace(self, args: Args, emit: Emit) -> Answer:
-        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
+        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file, with `scene` what stands around."""
         source, target, protocol, port = self._asked(args)
         traced = await self._tracer.trace(
             source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules"))
         )
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
-        return {"text": traced.text, "json": traced.document}
+        around = {"scene": self._tracer.scene(traced)} if args.get("scene") else {}
+        return {"text": traced.text, "json": traced.document, **around}
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
         """Whether one reaches the other, by the desired state alone."""
