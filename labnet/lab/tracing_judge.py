@@ -18,11 +18,13 @@ KINDS: Mapping[str, Kind] = {
     "internet-gateway": "gateway", "nat-gateway": "gateway", "peering": "gateway",
 }
 GATEWAY_ROLES: Mapping[str, Role] = {"internet-gateway": "igw", "nat-gateway": "nat"}
+FILTERS = ("network-acl", "security-group")
+"""AWS asks them before the route, the VPC's kernel behind it: where both stop a packet, each names its first."""
 SAME: Mapping[DropCheck, frozenset[str]] = {
     "source-dest-check": frozenset({"eni"}), "security-group-egress": frozenset({"security-group"}),
     "security-group-ingress": frozenset({"security-group"}), "acl": frozenset({"network-acl"}),
-    "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc"}),
-    "no-route": frozenset({"route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni"}),
+    "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc", *FILTERS}),
+    "no-route": frozenset({*FILTERS, "route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni"}),
     "neighbour": frozenset({"vpc", "node", "pod", "eni"}),
 }
 """What kinds of component of an explanation can be behind a check of a trace; all others are the kernel's: node and pod."""
