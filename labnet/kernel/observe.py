@@ -18,10 +18,13 @@ from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
 from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
 from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
+from labnet.model.netobjects import RuleAction
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
-RTM_F_LOOKUP_TABLE = 0x1000
+_RULE_ACTIONS: dict[int, RuleAction] = {FR_ACT_TO_TBL: "lookup", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+NO_SUPPRESSION = 0xFFFFFFFF
+RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
 SKIP_STATS = 1 << 3
@@ -154,11 +157,12 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
     )
 
 
-def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
-    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False) -> bytes:
+    """RTM_GETROUTE for one packet; `matched`: the route that matched, not what comes of it. Errors: OSError for no address."""
     number = FAMILIES[family]
     bits = 32 if family == "inet" else 128
-    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if matched else 0)
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, flags)
     parts = [(1, socket.inet_pton(number, dst))]
     parts += [(2, socket.inet_pton(number, src))] if src else []
     parts += [(3, struct.pack("=I", iif))] if iif is not None else []
@@ -182,9 +186,10 @@ def _rules(door: RtnlSocket) -> list[Rule]:
 
 
 def _rule(row: bytes, family: Family) -> Rule | None:
-    """One rule; None for those that do something else than look a table up: no plan has them."""
+    """One rule; None for those that jump to another rule or do nothing."""
     _family, dst_bits, src_bits, _tos, table, _res1, _res2, action, _flags = _ROUTE.unpack_from(row)
-    if action != FR_ACT_TO_TBL:
+    word = _RULE_ACTIONS.get(action)
+    if word is None:
         return None
     said = attributes(row, 12)
     mask = _u32(said.get(16))
@@ -197,6 +202,8 @@ def _rule(row: bytes, family: Family) -> Rule | None:
         fwmask=mask if marked and mask != 0xFFFFFFFF else None,
         iif=_text(said[3]) if 3 in said else None,
         oif=_text(said[17]) if 17 in said else None,
+        action=word,
+        suppress_prefixlength=None if _u32(said.get(14)) in (None, NO_SUPPRESSION) else _u32(said[14]),
     )
 
 

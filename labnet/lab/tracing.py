@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import LabnetError, UsageError
 from labnet.fabric.places import site_netns_of
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.explaining import explanation
+from labnet.lab.scene import scene
 from labnet.lab.sites_setup import outside
 from labnet.lab.targets import Known, Target
+from labnet.lab.tracing_judge import judged
 from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
+from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.load import observed_world
+from labnet.trace.symmetry import symmetry
 from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
+    from labnet.explain.verdict import Explanation
     from labnet.lab.world import World as Lab
     from labnet.trace.run import TraceResult
 
@@ -66,21 +73,38 @@ class Tracer:
         door.learn(self._lab.kernel.known)
         return door
 
+    def scene(self, traced: Traced) -> Mapping[str, Any]:
+        """The Scene document around a trace."""
+        macs = {mac: owner for result in traced.results for mac, owner in result.macs.items()}
+        return scene(self._lab.ec2.state, self._lab.status(), macs)
+
     async def trace(
-        self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False
+        self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,
+        verbose: bool = False,
     ) -> Traced:
-        """Send one probe and follow it. Errors: UsageError for what cannot be a source or a target."""
+        """Send one probe and follow it; `verbose`: the text tells what was passed over too.
+
+        Errors: UsageError for what cannot be a source or a target.
+        """
         for end, what in ((source, "source"), (target, "target")):
             if not end.address:
                 raise UsageError(f"{end.name} has no address", "'labnet status' says why")
             if what == "source" and not end.netns:
                 hint = "a trace starts at a pod, a node, the internet or a network outside"
                 raise UsageError(f"nothing of this lab has the address {end.name}", hint)
-        result = await asyncio.to_thread(self._run, source, target, cast(Protocol, protocol), port)
-        results = [result]
+        results = [await self._one_way(source, target, cast(Protocol, protocol), port)]
         if both_ways and target.netns:
-            results.append(await asyncio.to_thread(self._run, target, source, cast(Protocol, protocol), port))
-        return self._told(results)
+            results.append(await self._one_way(target, source, cast(Protocol, protocol), port))
+        return self._told(results, verbose)
+
+    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+        """One probe, followed, and set beside what `explain` says."""
+        result = await asyncio.to_thread(self._run, source, target, protocol, port)
+        try:
+            said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
+        except (UsageError, KeyError):
+            said = None  # not every target is one that `explain` judges
+        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles({hop.netns for hop in result.path.hops})[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
@@ -90,6 +114,7 @@ class Tracer:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
                 port=port or 0, target_netns=target.netns, source_ip=source.address if source.kind == "onprem" else "",
+                changes=lambda path: cloud_changes(self._lab.ec2.state, path),
             )
             return trace(door, lambda: self.world(door), request)
         finally:
@@ -102,6 +127,12 @@ class Tracer:
 
     def surroundings(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str], dict[End, End]]:
         """What each namespace is, whose it is, and how the lab is wired."""
+        lab = self._lab
+        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        return *self._roles(namespaces), wires
+
+    def _roles(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str]]:
+        """What each namespace is, and whose."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}
@@ -118,18 +149,21 @@ class Tracer:
             if not pod.host_network:
                 netns = names.pod_netns(lab.lab, pod.namespace, pod.name)
                 roles[netns], owners[netns] = "pod", pod.name if pod.namespace == "default" else pod.key
-        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
-        return roles, owners, wires
+        return roles, owners
 
-    def _told(self, results: list[TraceResult]) -> Traced:
+    def _told(self, results: list[TraceResult], verbose: bool) -> Traced:
         from labnet.trace.render.json import render_json
-        from labnet.trace.render.text import render_text
+        from labnet.trace.render.text import render_symmetry, render_text
 
-        text = "\n\n".join(render_text(result.path, result.macs) for result in results)
-        document = dict(render_json(results[0].path))
+        text = "\n\n".join(render_text(result.path, result.macs, verbose=verbose) for result in results)
+        path = results[0].path
         if len(results) > 1:
-            document["back"] = render_json(results[1].path)
-        return Traced(results[0].path, text, document, tuple(results))
+            back = results[1].path
+            way = [(hop.netns, hop.link, hop.direction) for hop in back.hops if hop.frame is not None]
+            path = replace(path, back=back, symmetry=path.symmetry or symmetry(path, way))
+        if len(results) > 1 and path.symmetry is not None:
+            text += f"\n\n{render_symmetry(path.symmetry)}"
+        return Traced(path, text, render_json(path), tuple(results))
 
 
 def _place(lab: str, netns: str) -> tuple[Role, str]:

@@ -109,13 +109,18 @@ class Verbs:
         return {"path": str(self._world.log_of_pod(found.netns))}
 
     async def trace(self, args: Args, emit: Emit) -> Answer:
-        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file, with `path` the Path itself too."""
+        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file, with `scene` what stands around, with
+        `path` the Path itself too.
+        """
         source, target, protocol, port = self._asked(args)
-        traced = await self._tracer.trace(source, target, protocol, port, both_ways=bool(args.get("bothWays")))
+        traced = await self._tracer.trace(
+            source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules"))
+        )
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
         itself = {"path": codec.to_document(traced.path)} if args.get("path") else {}
-        return {"text": traced.text, "json": traced.document, **itself}
+        around = {"scene": self._tracer.scene(traced)} if args.get("scene") else {}
+        return {"text": traced.text, "json": traced.document, **itself, **around}
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
         """Whether one reaches the other: by the desired state and by what is there now, or with `desired` by the desired state alone."""

@@ -179,9 +179,16 @@ class Route:
         return " ".join(words)
 
 
+RuleAction = Literal["lookup", "blackhole", "unreachable", "prohibit"]
+
+
 @frozen
 class Rule:
-    """A policy rule: prefixes with mask or None for "all"; mark and mask None where the rule names none."""
+    """A policy rule: prefixes with mask or None for "all"; mark and mask None where the rule names none.
+
+    No plan has rules with another `action` than "lookup" (they look no table up, and end the packet) or with a
+    `suppress_prefixlength` (routes with a prefix that short do not count): they are read only, for traces.
+    """
 
     kind: ClassVar[str] = "rule"
     priority: int
@@ -193,15 +200,21 @@ class Rule:
     fwmask: int | None = None
     iif: str | None = None
     oif: str | None = None
+    action: RuleAction = "lookup"
+    suppress_prefixlength: int | None = None
 
     @property
     def key(self) -> Key:
         """The kernel tells rules apart by everything they say."""
-        return ("rule", self.family, self.priority, self.src, self.dst, self.fwmark, self.fwmask, self.iif, self.oif, self.table)
+        plain = ("rule", self.family, self.priority, self.src, self.dst, self.fwmark, self.fwmask, self.iif, self.oif, self.table)
+        special = self.action != "lookup" or self.suppress_prefixlength is not None
+        return (*plain, self.action, self.suppress_prefixlength) if special else plain
 
     @property
     def derived(self) -> bool:
-        """The three rules with which every namespace is born."""
+        """The three rules with which every namespace is born, and those that no plan can have."""
+        if self.action != "lookup":
+            return True
         bare = not (self.src or self.dst or self.fwmark or self.iif or self.oif)
         return bare and (self.priority, self.table) in ((0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, TABLE_DEFAULT))
 
@@ -216,7 +229,11 @@ class Rule:
             words += ["fwmark", f"{self.fwmark:#x}{mask}"]
         words += ["iif", self.iif] if self.iif else []
         words += ["oif", self.oif] if self.oif else []
-        return " ".join([*words, "lookup", TABLE_NAMES.get(self.table, str(self.table))])
+        if self.action != "lookup":
+            return " ".join([*words, self.action])
+        words += ["lookup", TABLE_NAMES.get(self.table, str(self.table))]
+        words += ["suppress_prefixlength", str(self.suppress_prefixlength)] if self.suppress_prefixlength is not None else []
+        return " ".join(words)
 
 
 @frozen

@@ -16,7 +16,7 @@ Step = tuple[int, int, int, int]
 Program = tuple[Step, ...]
 
 LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30
-LOAD_WORD_BEHIND, LOAD_BYTE_BEHIND = 0x40, 0x50
+LOAD_WORD_BEHIND, LOAD_HALF_BEHIND, LOAD_BYTE_BEHIND = 0x40, 0x48, 0x50
 """At X, the length of the IPv4 header, and the number."""
 HEADER_LENGTH = 0xB1
 EQUAL, RETURN = 0x15, 0x06
@@ -34,10 +34,11 @@ NOTHING: Program = ((RETURN, 0, 0, 0),)
 IPV4_ONLY: Program = ((LOAD_HALF, 0, 0, 12), (EQUAL, 0, 1, ETHERTYPE_IPV4), (RETURN, 0, 0, WHOLE), (RETURN, 0, 0, 0))
 
 
-def probe_filter(probe: Probe) -> Program:
+def probe_filter(probe: Probe, answered_from: Sequence[int] = ()) -> Program:
     """What `dissect.part_of` may know as the probe's: frames with its identity, and ICMP errors, which may quote it.
 
-    Addresses and ports are not asked for, as NAT changes them.
+    Addresses and ports are not asked for, as NAT changes them; but answers over UDP need not carry the identity: what comes from one
+    of the ports `answered_from` is kept too.
     """
     number = {word: kind for kind, word in PROTOCOL_WORDS.items()}[probe.protocol]
     ident = probe.ident & 0xFFFFFFFF
@@ -49,7 +50,9 @@ def probe_filter(probe: Probe) -> Program:
             (LOAD_WORD_BEHIND, behind + 4, NEXT, NEXT), (EQUAL, (ident + 1) & 0xFFFFFFFF, ACCEPT, DROP),
         ]
     else:
-        own = [(LOAD_WORD_BEHIND, ETHERNET_BYTES + PORTS_BYTES + len(TAG), NEXT, NEXT), (EQUAL, ident, ACCEPT, DROP)]
+        by_port = list(answered_from)[:MAX_LINKS] if probe.protocol == "udp" else []
+        own = [(LOAD_HALF_BEHIND, ETHERNET_BYTES, NEXT, NEXT), *((EQUAL, port, ACCEPT, NEXT) for port in by_port)] if by_port else []
+        own += [(LOAD_WORD_BEHIND, ETHERNET_BYTES + PORTS_BYTES + len(TAG), NEXT, NEXT), (EQUAL, ident, ACCEPT, DROP)]
     icmp = [(LOAD_BYTE_BEHIND, ETHERNET_BYTES, NEXT, NEXT), *errors]
     head = [
         (LOAD_HALF, 12, NEXT, NEXT), (EQUAL, ETHERTYPE_IPV4, NEXT, DROP), (HEADER_LENGTH, ETHERNET_BYTES, NEXT, NEXT),

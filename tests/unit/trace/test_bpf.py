@@ -13,6 +13,7 @@ from test_trace_frames import on_wire
 from labnet.model.packet import Frame, Probe
 from labnet.trace.bpf import EVERYTHING, IPV4_ONLY, NOTHING, Program, of_addresses, on_links, probe_filter
 from labnet.trace.dissect import part_of
+from labnet.trace.probe import craft
 
 IDENT = 0x01020304
 NATTED = Frame("02:00:00:00:00:01", "02:00:00:00:00:02", "52.1.1.1", "8.8.8.8", "", 1_024, 53, 60, 0)
@@ -88,3 +89,18 @@ def test_more_links_than_a_jump_reaches_are_refused() -> None:
     assert len(on_links(EVERYTHING, range(200))) == 203
     with pytest.raises(ValueError, match="more than 200"):
         on_links(EVERYTHING, range(201))
+
+
+def test_answers_over_udp_pass_by_the_port_they_come_from() -> None:
+    """A server's answer need not hold anything of the question."""
+    probe = Probe("udp", "10.0.0.1", "10.0.0.2", 40_000, 53, ident=7)
+    ethernet = b"\xff" * 12 + b"\x08\x00"
+
+    def answer(port: int, protocol: int = 17) -> bytes:
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 60, 1, 0, 64, protocol, 0) + bytes(8)
+        return ethernet + head + struct.pack("!HHHH", port, 40_000, 40, 0) + b"nothing of what was asked, but enough"
+
+    program = probe_filter(probe, [53, 5_353])
+    assert [passes(program, answer(port)) for port in (53, 5_353, 54)] == [True, True, False]
+    assert passes(program, ethernet + craft(probe)) and not passes(program, answer(53, protocol=6))
+    assert not passes(probe_filter(probe), answer(53))
