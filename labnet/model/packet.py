@@ -155,7 +155,7 @@ class FabricCheck:
     makes of the address (``10.0.1.5 → 203.0.113.7``).
     """
 
-    kind: Literal["source-dest-check", "route-table", "security-group", "acl", "gateway"]
+    kind: Literal["source-dest-check", "route-table", "security-group", "acl", "gateway", "zone"]
     id: str
     way: Literal["egress", "ingress", ""]
     verdict: Literal["passes", "stops"]
