@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from labnet.fabric import tables
 from labnet.fabric.acls import plan_acls
@@ -26,6 +27,10 @@ Part = tuple[str, Slice]
 NodeSysctls = Mapping[str, Mapping[str, str]]
 """Node name → sysctls that the scenario sets there."""
 
+ACCEPT_LOCAL = "net/ipv4/conf/all/accept_local"
+"""On in a VPC: else the kernel looks for a way back to the source of every packet, only to see that it is no address of the router's.
+The few packets whose source nobody vouches for are asked in chain `prerouting`."""
+
 
 def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
     """(namespace, slice ``fabric``) of a VPC: all of it but its ports, its groups' rules, its gateways and its routes."""
@@ -33,7 +38,7 @@ def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
     subnets = [subnet for subnet in cloud.subnets.values() if subnet.vpc_id == vpc_id]
     services = services_of(vpc)
     objects: tuple[KernelObject, ...] = (
-        *router_sysctls(),
+        *(replace(item, value="1") if item.path == ACCEPT_LOCAL else item for item in router_sysctls()),
         *(Addr("lo", router_of(subnet.cidr), 32) for subnet in subnets),
         *(Addr("lo", address, 32) for address in services),
         *(Route(cidr, type="blackhole") for cidr in vpc.cidrs),

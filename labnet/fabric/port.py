@@ -19,7 +19,7 @@ from labnet.fabric import tables
 from labnet.fabric.acls import border_elements, subnet_number
 from labnet.fabric.places import instance_of, node_netns_of, vpc_netns_of
 from labnet.fabric.security import class_text, mark_text, profile_number, profile_of
-from labnet.model.addressing import prefix_addresses, router_of
+from labnet.model.addressing import prefix_addresses, router_of, to_int
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.names import eni_link, eni_port
 from labnet.model.netstate import KernelObject, Link, LinkUp, Neigh, NftElement, NftPortChain, Route, Slice, Sysctl, VethPeer
@@ -36,6 +36,12 @@ def slice_name(eni_id: str) -> str:
 def subnet_mark(subnet: Subnet) -> int:
     """The number of a subnet on packets: its address in units of a /28, the smallest subnet, so no two are equal (28 bits)."""
     return subnet_number(subnet)
+
+
+def port_mark(eni: Eni) -> int:
+    """The number of an ENI's port on packets that come in by it: its primary address, of which no two in a VPC are equal. A packet that
+    keeps it has passed no check, so the bits that say something of a packet stay clear: 30 bits."""
+    return to_int(eni.primary) & (tables.CHECKED_BIT - 1)
 
 
 def delivered(eni: Eni) -> tuple[str, ...]:
@@ -77,8 +83,8 @@ def wired(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     yield Sysctl(f"net/ipv4/conf/{port}/proxy_arp", "1")
     yield Sysctl(f"net/ipv4/neigh/{port}/proxy_delay", "0")
     yield LinkUp(port)
-    yield NftPortChain(tables.TABLE, f"in_{port}", port, "ingress", tables.CHAIN_IN)
-    yield NftPortChain(tables.TABLE, f"out_{port}", port, "egress", tables.CHAIN_OUT)
+    yield NftPortChain(tables.TABLE, f"in_{port}", port, "ingress", tables.CHAIN_IN, mark=port_mark(eni))
+    yield NftPortChain(tables.TABLE, f"out_{port}", port, "egress", tables.CHAIN_OUT, mark=subnet_mark(subnet))
     yield _netdev(tables.PORT_MAC, (port, eni.mac), ("ifname", "ether_addr"))
     yield _netdev(tables.PORT_SUBNET, (port,), ("ifname", "mark"), mark_text(subnet_mark(subnet)))
     yield _ip(tables.PORT_ROUTER, (port,), ("ifname", "ipv4_addr"), router_of(subnet.cidr))
@@ -98,11 +104,12 @@ def addressed(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
     for prefix in eni.prefixes:
         yield Route(prefix, dev=port, via=eni.primary, onlink=True)
     mark = mark_text(subnet_mark(cloud.subnets[eni.subnet_id]))
+    mine = mark_text(port_mark(eni))
     for address in delivered(eni):
         yield _ip(tables.ENI_ADDRESS, (port, address), ("ifname", "ipv4_addr"))
         yield _netdev(tables.MAPPING, (mark, address), ("mark", "ipv4_addr", "ether_addr"), eni.mac)
         yield _netdev(tables.MAPPED, (mark, address, eni.mac), ("mark", "ipv4_addr", "ether_addr"))
-        yield _netdev(tables.SOURCES, (port, eni.mac, address), ("ifname", "ether_addr", "ipv4_addr", "mark"), mark)
+        yield _netdev(tables.SOURCES, (mine, eni.mac, address), ("mark", "ether_addr", "ipv4_addr", "mark"), mark)
 
 
 def _ip(set_name: str, fields: tuple[str, ...], types: tuple[str, ...], value: str | None = None) -> NftElement:

@@ -15,7 +15,7 @@ from labnet.fabric.peering import plan_peering
 from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, vpc_netns_of
 from labnet.fabric.plan import NodeSysctls, Part, plan_nodes, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
-from labnet.fabric.routing import plan_routes
+from labnet.fabric.routing import plan_routes, unchecked_vpcs
 from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
 from labnet.fabric.untracked import interrupted
 from labnet.fabric.vpn import gateways_touched, plan_site, plan_vgw
@@ -208,7 +208,7 @@ def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
         touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
     for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
         touched.routes |= {table.vpc_id for table in new.route_tables.values() if uses(list_id, table.routes)}
-    touched.routes |= touched.vpcs | touched.acls | _vpcs_with_moved_targets(old, new, touched)
+    touched.routes |= touched.vpcs | touched.acls | _vpcs_with_moved_targets(old, new, touched) | unchecked_vpcs(old, new, touched.enis)
     for gateway in gateways_touched(old, new, touched.vpcs):
         touched.vgws.add(gateway.id)
         touched.routes |= {gateway.vpc_id} if gateway.vpc_id is not None else set()

@@ -3,7 +3,7 @@
 ::
 
     nft add element netdev vpc subnet_table { SUBNET : N }        which table a subnet uses (and bits: tables.SUBNET_TABLE)
-    ip rule add priority 1000 fwmark N/0x1fffffff lookup N        one a table, never one an ENI
+    ip rule add priority 1000 fwmark N/0xfffffff lookup N        one a table, never one an ENI
     ip route add throw CIDR table N                               the local route: go on in main, where each address has a /32
     ip route add 0.0.0.0/0 via … dev … onlink table N             a route to a gateway or an ENI
     ip route add blackhole DESTINATION table N                    a route whose target is gone
@@ -17,7 +17,7 @@ Source: docs/sources.md#routing-in-the-fabric
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from labnet.ec2.rules.routes import is_active, ways
 from labnet.errors import LabnetError
@@ -25,7 +25,7 @@ from labnet.fabric import tables
 from labnet.fabric.acls import filters_any
 from labnet.fabric.gateway import AT_GATEWAY, VPC_PORT, silence
 from labnet.fabric.peering import address_beyond, is_linked
-from labnet.fabric.places import vpc_netns_of
+from labnet.fabric.places import is_plugged, vpc_netns_of
 from labnet.fabric.port import subnet_mark
 from labnet.fabric.security import mark_text
 from labnet.fabric.vpn import AT_GATEWAY as AT_VGW
@@ -43,7 +43,7 @@ KERNELS_OWN = 256
 
 
 def table_number(table_id: str) -> int:
-    """The kernel's number of a route table and its mark, 256 to 2²⁹-1: it follows from the id alone."""
+    """The kernel's number of a route table and its mark, 256 to 2²⁸-1: it follows from the id alone."""
     return max(KERNELS_OWN, int.from_bytes(digest("route table", table_id)[:4], "big") & tables.MARK_MASK)
 
 
@@ -67,13 +67,20 @@ def plan_routes(cloud: CloudState, vpc_id: str) -> tuple[str, Slice]:
 def _associations(cloud: CloudState, vpc_id: str, found: tuple[RouteTable, ...]) -> Iterator[NftElement]:
     """One element a subnet: its own table, or the main one, with what that says of its packets."""
     bordered = filters_any(cloud, vpc_id) or tells_zones_apart(cloud, vpc_id)
-    bits = tables.CHECKED_BIT | (0 if bordered else tables.UNFILTERED_BIT)
+    unchecked = any(eni.vpc_id == vpc_id and not eni.source_dest_check and is_plugged(cloud, eni) for eni in cloud.enis.values())
+    bits = tables.CHECKED_BIT | (0 if bordered else tables.UNFILTERED_BIT) | (0 if unchecked else tables.ONCE_BIT)
     main = next((table_number(table.id) for table in found if table.is_main), 0)
     own = {one.subnet_id: table_number(table.id) for table in found for one in table.associations if one.subnet_id is not None}
     for subnet in cloud.subnets.values():
         if subnet.vpc_id == vpc_id:
             key, value = mark_text(subnet_mark(subnet)), mark_text(bits | own.get(subnet.id, main))
             yield NftElement(tables.TABLE, tables.SUBNET_TABLE, (key,), ("mark", "mark"), value, family="netdev")
+
+
+def unchecked_vpcs(old: CloudState, new: CloudState, enis: Iterable[str]) -> set[str]:
+    """The VPCs of those ENIs of which one had or has its source/dest check off: what the maps say of the VPC's packets may change."""
+    both = (eni for cloud in (old, new) for eni_id in enis if (eni := cloud.enis.get(eni_id)) is not None)
+    return {eni.vpc_id for eni in both if not eni.source_dest_check}
 
 
 def _table(cloud: CloudState, table: RouteTable) -> Iterator[KernelObject]:

@@ -5,8 +5,9 @@ the named sets, so that a change is one batch of elements and never a program. T
 
 A packet's way through the VPC's namespace, and what its mark says on it::
 
-    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet, then its route table (0 = on layer 2),
-                                                                     bit 30 = source checked, bit 29 = no network ACL filters
+    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's number, its subnet, then its route table (0 = on layer 2),
+                                                                     bit 30 = source checked, bit 29 = no network ACL filters,
+                                                                     bit 28 = every port of the VPC has its source/dest check on
     ip prerouting -310             source check, gateways
     iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
     routing                        the subnet's table by mark; main: /32 to a port, blackholes
@@ -63,9 +64,9 @@ BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this p
 
 # sets and maps of table `netdev vpc`
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
-SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT where subnets do not matter
+SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT, ONCE_BIT where they hold
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
-SOURCES = "sources"  # ifname . ether_addr . ipv4_addr : mark: what each port sends as its own, and its subnet
+SOURCES = "sources"  # mark . ether_addr . ipv4_addr : mark: what each port (its number) sends as its own, and its subnet
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
 MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
 
@@ -113,7 +114,10 @@ CHECKED_BIT = 0x40000000
 UNFILTERED_BIT = 0x20000000
 """On the mark of a packet for which its subnets do not matter: no network ACL of its VPC filters anything and nothing is set between
 its zones, or it stays inside its subnet."""
-MARK_MASK = 0x1FFFFFFF
+ONCE_BIT = 0x10000000
+"""On the mark of a packet in a VPC all of whose ports have their source/dest check on: each flow passes the router once, so that one
+which is known is known on all of its way."""
+MARK_MASK = 0x0FFFFFFF
 """The bits of a mark that number a route table or a subnet (28 bits); above are those that say something of the packet."""
 PRIORITY_BORDER, PRIORITY_ACL = -20, -10
 """Where in the hook `forward` the subnets are written on a packet, and where network ACLs read them: before the security groups at 0."""
@@ -124,7 +128,7 @@ _NETDEV_BODY = f"""
   map {PORT_SUBNET} {{ type ifname : mark; }}
   map {SUBNET_TABLE} {{ type mark : mark; }}
   set {PORT_MAC} {{ type ifname . ether_addr; }}
-  map {SOURCES} {{ type ifname . ether_addr . ipv4_addr : mark; }}
+  map {SOURCES} {{ type mark . ether_addr . ipv4_addr : mark; }}
   map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
   set {MAPPED} {{ type mark . ipv4_addr . ether_addr; }}
   set {NO_CHECK} {{ type ifname; }}
@@ -147,7 +151,7 @@ _NETDEV_BODY = f"""
     counter drop comment "{DROP_DESTINATION_MAC}"
   }}
   chain {CHAIN_IN} {{
-    ether type ip meta mark set iifname . ether saddr . ip saddr map @{SOURCES} goto known
+    ether type ip meta mark set meta mark . ether saddr . ip saddr map @{SOURCES} goto known
     iifname . ether saddr != @{PORT_MAC} counter drop comment "{DROP_SOURCE_MAC}"
     meta mark set iifname map @{PORT_SUBNET}
     ether type arp goto ask
@@ -158,7 +162,6 @@ _NETDEV_BODY = f"""
     counter drop comment "{DROP_DESTINATION_MAC}"
   }}
   chain {CHAIN_OUT} {{
-    meta mark set oifname map @{PORT_SUBNET}
     ether type ip ether saddr set meta mark . ip saddr map @{MAPPING} accept
     ether type ip accept
     ether type != arp drop
@@ -189,6 +192,7 @@ _IP_BODY = f"""
     iifname . ip saddr @{ENI_ADDRESS} accept
     iifname "lo" accept
     iifname @{GATEWAYS} goto from_gateway
+    iifname @{NO_CHECK} fib saddr type local drop
     iifname @{NO_CHECK} accept
     ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_SOURCE}"
@@ -196,6 +200,7 @@ _IP_BODY = f"""
   chain from_gateway {{
     ip saddr @{VPC_CIDRS} counter drop comment "{DROP_SPOOFED}"
     ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_TRANSIT}"
+    fib saddr type local drop
   }}
   chain input {{ type filter hook input priority 0; policy drop;
     iifname "lo" accept
@@ -279,6 +284,7 @@ _IP_BODY = f"""
   }}
   chain forward {{ type filter hook forward priority 0; policy drop;
     meta priority set 0
+    meta mark & {ONCE_BIT:#x} == {ONCE_BIT:#x} ct state established,related accept
     ct state established,related iifname != @{NO_CHECK} oifname != @{NO_CHECK} accept
     ct state related accept
     ct state established iifname . oifname . ct id @legs goto allowed

@@ -29,6 +29,8 @@ FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 FAMILY_NAMES = {number: name for name, number in FAMILIES.items()}
 HOOKS = {"ingress": 0, "egress": 1}
 NFT_JUMP = -3
+REGISTER = 1  # NFT_REG_1
+META_MARK = 3  # NFT_META_MARK
 ACCEPT = 1
 INTERVAL_END = 0x1
 NESTED = 0x8000
@@ -130,10 +132,14 @@ def chain_name_body(item: NftPortChain) -> bytes:
 
 
 def jump_rule_body(item: NftPortChain) -> bytes:
-    """NFTA_RULE_* of the chain's only rule: immediate, into the verdict register, jump."""
+    """NFTA_RULE_* of the chain's only rule: the mark by way of register 1, where there is one; into the verdict register, jump."""
     verdict = nest(2, number(1, NFT_JUMP), text(2, item.jump))
-    expression = nest(1, text(1, "immediate"), nest(2, number(1, 0), nest(2, verdict)))
-    return text(1, item.table) + text(2, item.name) + nest(4, expression)
+    jump = nest(1, text(1, "immediate"), nest(2, number(1, 0), nest(2, verdict)))
+    if not item.mark:
+        return text(1, item.table) + text(2, item.name) + nest(4, jump)
+    value = nest(1, text(1, "immediate"), nest(2, number(1, REGISTER), nest(2, attr(1, struct.pack("=I", item.mark)))))
+    mark = nest(1, text(1, "meta"), nest(2, number(2, META_MARK), number(3, REGISTER)))
+    return text(1, item.table) + text(2, item.name) + nest(4, value, mark, jump)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------------

@@ -11,8 +11,10 @@ import errno
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Literal
 
 from labnet.errors import KernelError
 from labnet.kernel import command
@@ -27,6 +29,7 @@ from labnet.kernel.nft_encode import (
     GETTABLE,
     HOOKS,
     INTERVAL_END,
+    META_MARK,
     attributes,
     fields_of,
     string,
@@ -127,10 +130,10 @@ def _expression(part: bytes) -> bytes:
 
 
 def _port_chains(sock: NftSocket, family: str, name: str) -> Iterator[NftPortChain]:
-    """Base chains on one device whose only rule is a jump."""
+    """Base chains on one device whose only rule is a jump, with or without a mark before it."""
     if family != "netdev":
         return
-    jumps: dict[str, list[str]] = {}
+    jumps: dict[str, list[tuple[int, str]]] = {}
     for _family, body in sock.dump(GETRULE, FAMILIES[family], text(1, name)):
         fields = fields_of(body)
         if string(fields[1]) == name:
@@ -142,22 +145,29 @@ def _port_chains(sock: NftSocket, family: str, name: str) -> Iterator[NftPortCha
             continue
         hook = fields_of(fields[4])
         chain, rules = string(fields[3]), jumps.get(string(fields[3]), [])
-        if len(rules) == 1 and rules[0]:
+        if len(rules) == 1 and rules[0][1]:
             device = string(hook[3]) if 3 in hook else _first_device(hook)
-            yield NftPortChain(name, chain, device, "egress" if hooks[unsigned(hook[1])] == "egress" else "ingress", rules[0])
+            side: Literal["ingress", "egress"] = "egress" if hooks[unsigned(hook[1])] == "egress" else "ingress"
+            yield NftPortChain(name, chain, device, side, rules[0][1], mark=rules[0][0])
 
 
 def _first_device(hook: dict[int, bytes]) -> str:
     return next((string(payload) for _kind, payload in attributes(hook.get(4, b""))), "")
 
 
-def _jump(expressions: bytes) -> str:
-    """The chain that the only expression jumps to, or nothing."""
+def _jump(expressions: bytes) -> tuple[int, str]:
+    """(mark, chain) of a rule that does nothing but set the mark, or not even that (0), and jump; no chain for any other rule."""
     parts = [fields_of(part) for _, part in attributes(expressions)]
+    mark = 0
+    if [string(part.get(1, b"")) for part in parts] == ["immediate", "meta", "immediate"]:
+        meta, data = fields_of(parts[1][2]), fields_of(fields_of(parts[0][2]).get(2, b""))
+        if unsigned(meta.get(2, b"")) == META_MARK and 3 in meta and 1 in data:
+            mark = int.from_bytes(data[1][:4], sys.byteorder)
+            parts = parts[2:]
     if len(parts) != 1 or string(parts[0].get(1, b"")) != "immediate":
-        return ""
+        return 0, ""
     verdict = fields_of(fields_of(fields_of(parts[0][2]).get(2, b"")).get(2, b""))
-    return string(verdict[2]) if 2 in verdict else ""
+    return mark, string(verdict[2]) if 2 in verdict else ""
 
 
 def _elements(sock: NftSocket, family: str, table: str) -> Iterator[NftElement]:

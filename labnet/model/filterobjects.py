@@ -82,7 +82,10 @@ class NftTable:
 
 @frozen
 class NftPortChain:
-    """A netdev base chain on one device whose single rule jumps to a chain of the same table: one per port and hook."""
+    """A netdev base chain on one device whose single rule jumps to a chain of the same table: one per port and hook.
+
+    With `mark` (not 0) the rule sets the packet's mark first: what the chain it jumps to shall know of the port, without a look-up.
+    """
 
     kind: ClassVar[str] = "nft-port-chain"
     table: str
@@ -92,6 +95,7 @@ class NftPortChain:
     jump: str
     family: str = "netdev"
     priority: int = 0
+    mark: int = 0
     derived: ClassVar[bool] = False
 
     @property
@@ -103,7 +107,8 @@ class NftPortChain:
     def text(self) -> str:
         """As `nft` would show it."""
         hook = f"type filter hook {self.hook} device {self.device} priority {self.priority}; policy accept;"
-        return f"chain {self.family} {self.table} {self.name} {{ {hook} jump {self.jump} }}"
+        mark = f"meta mark set {self.mark:#010x} " if self.mark else ""
+        return f"chain {self.family} {self.table} {self.name} {{ {hook} {mark}jump {self.jump} }}"
 
 
 @frozen

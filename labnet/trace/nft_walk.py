@@ -78,7 +78,8 @@ def tables_of(host: Host) -> tuple[Table, ...]:
         elements.setdefault((item.family, item.table), {}).setdefault(item.set, {})[fields] = item.value
     ports: dict[tuple[str, str], dict[str, NftChain]] = {}
     for port in host.state.all(NftPortChain):
-        rule = NftRule(f"jump {port.jump}", (Verdict("jump", port.jump),))
+        mark = (Assign("meta mark", Literal(((f"{port.mark:#010x}",),))),) if port.mark else ()
+        rule = NftRule(f"jump {port.jump}", (*mark, Verdict("jump", port.jump)))
         chain = NftChain(port.name, (rule,), "filter", port.hook, port.device, port.priority)
         ports.setdefault((port.family, port.table), {})[port.name] = chain
     found = []

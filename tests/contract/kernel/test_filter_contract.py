@@ -35,6 +35,7 @@ ELEMENTS = (
 )
 PORTS = NftTable("netdev", "ports", "chain checks { counter; }")
 PORT = NftPortChain("ports", "in-one", "one", "ingress", "checks")
+MARKED = NftPortChain("ports", "out-one", "one", "egress", "checks", mark=0x0A0A000A)
 CHAINS = (
     IptChain("nat", "AWS-SNAT-CHAIN-0", ("-d 10.10.0.0/16 -j RETURN", "-j AWS-SNAT-CHAIN-1")),
     IptChain("nat", "AWS-SNAT-CHAIN-1", ("-j RETURN",)),
@@ -55,8 +56,8 @@ def here(kernel: Kernel, name: Name) -> str:
 
 def test_tables_elements_and_port_chains_come_and_go(kernel: Kernel, here: str) -> None:
     book = SliceBook(kernel)
-    wanted = (TABLE, PORTS, PORT, *ELEMENTS)
-    book.set([(here, Slice("fabric", (*ELEMENTS, PORT, PORTS, TABLE)))])
+    wanted = (TABLE, PORTS, PORT, MARKED, *ELEMENTS)
+    book.set([(here, Slice("fabric", (*ELEMENTS, MARKED, PORT, PORTS, TABLE)))])
     state = kernel.observe(here)
     assert [item.text for item in wanted if item not in state] == []
     assert book.drift(here) == ()

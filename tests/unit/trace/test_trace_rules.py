@@ -172,6 +172,13 @@ def test_a_port_chain_leads_into_its_table() -> None:
     assert rules.device("ingress", "q", PACKET)[0].verdict == "accept"
 
 
+def test_a_port_chain_tells_its_table_which_port_it_is() -> None:
+    table = NftTable("netdev", "vpc", 'chain in { meta mark 0x00000007 accept\n counter drop comment "another port" }')
+    ports = [NftPortChain("vpc", f"in_{name}", name, "ingress", "in", mark=mark) for name, mark in (("p", 7), ("q", 8))]
+    rules = netfilter(table, *ports)
+    assert [rules.device("ingress", name, PACKET)[0].verdict for name in ("p", "q")] == ["accept", "drop"]
+
+
 def test_arp_chains_answer_with_the_mac_of_a_map() -> None:
     body = """
       set known { type ipv4_addr; elements = { 10.0.0.9 } }
