@@ -47,7 +47,6 @@ def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
         *cidr_elements(vpc.cidrs, tables.TABLE),
         *(NftElement(tables.TABLE, tables.SERVICE_ADDRESS, (address,), ("ipv4_addr",), family="ip") for address in services),
         *(element for subnet in subnets for element in _router_elements(subnet, services)),
-        *tables.ROUTER_TTL_RULES,
     )
     return vpc_netns_of(cloud, vpc_id), Slice(FABRIC_SLICE, objects)
 

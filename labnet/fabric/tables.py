@@ -8,8 +8,7 @@ A packet's way through the VPC's namespace, and what its mark says on it::
     netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's number, its subnet, then its route table (0 = on layer 2),
                                                                      bit 30 = source checked, bit 29 = no network ACL filters,
                                                                      bit 28 = every port of the VPC has its source/dest check on
-    ip prerouting -310             source check, gateways
-    iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
+    ip prerouting -310             source check, gateways; TTL + 1   mark bit 31 = arrived with TTL 255
     routing                        the subnet's table by mark; main: /32 to a port, blackholes
     ip forward -20                 the sender's groups, new flows    mark = subnet it leaves, priority = subnet it enters
     ip forward -10                 network ACLs (table `acl`)
@@ -170,6 +169,17 @@ _NETDEV_BODY = f"""
   }}
 """
 
+_TTL_CHAINS = "\n".join([
+    *(f"  chain ttl_{ttl} {{ ip ttl set {ttl}; }}" for ttl in range(2, 256)),
+    f"  chain ttl_kept {{ meta mark set meta mark or {TTL_255_BIT:#x}; }}",
+    "  chain ttl {",
+    "    ip ttl 63 ip ttl set 64 accept",
+    f"    ip ttl vmap {{ {', '.join(f'{ttl} : goto ttl_{ttl + 1}' for ttl in range(1, 255))}, 255 : goto ttl_kept }}",
+    "  }",
+])  # fmt: skip
+"""A VPC is no hop: what the kernel takes from the TTL is added before. nft has no arithmetic, hence a chain for each value; those with
+which nodes and pods send come first. 255 cannot grow: a bit of the mark remembers it, and chain `postrouting` puts it back."""
+
 _IP_BODY = f"""
   set {ENI_ADDRESS} {{ type ifname . ipv4_addr; }}
   set {NO_CHECK} {{ type ifname; }}
@@ -188,12 +198,13 @@ _IP_BODY = f"""
   map {BORDER_TO} {{ type ifname : classid; }}
   set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
   chain prerouting {{ type filter hook prerouting priority -310; policy accept;
-    meta mark >= {CHECKED_BIT:#x} accept
-    iifname . ip saddr @{ENI_ADDRESS} accept
+    meta mark >= {CHECKED_BIT:#x} ip ttl 64 ip ttl set 65 accept
+    meta mark >= {CHECKED_BIT:#x} goto ttl
+    iifname . ip saddr @{ENI_ADDRESS} goto ttl
     iifname "lo" accept
     iifname @{GATEWAYS} goto from_gateway
     iifname @{NO_CHECK} fib saddr type local drop
-    iifname @{NO_CHECK} accept
+    iifname @{NO_CHECK} goto ttl
     ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_SOURCE}"
   }}
@@ -201,7 +212,9 @@ _IP_BODY = f"""
     ip saddr @{VPC_CIDRS} counter drop comment "{DROP_SPOOFED}"
     ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_TRANSIT}"
     fib saddr type local drop
+    goto ttl
   }}
+{_TTL_CHAINS}
   chain input {{ type filter hook input priority 0; policy drop;
     iifname "lo" accept
     iifname != @{GATEWAYS} ip daddr @{SERVICE_ADDRESS} accept
@@ -359,12 +372,9 @@ NAT_TABLES = (NftTable("ip", NAT_TABLE, _NAT_BODY),)
 VGW_TABLES = (NftTable("ip", VGW_TABLE, _VGW_BODY),)
 """The table of a virtual private gateway's namespace: between its VPC and the networks behind it, and nothing else; it tracks no flow."""
 
-ROUTER_TTL_RULES = (
+TTL_RULES = (
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-eq 255 -j MARK --set-xmark 0x80000000/0x80000000"),
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-lt 255 -j TTL --ttl-inc 1"),
+    IptRule("mangle", "POSTROUTING", "-m mark --mark 0x80000000/0x80000000 -j TTL --ttl-set 255"),
 )
-"""A VPC and an internet gateway are no hop: the TTL leaves as it came. nft has no arithmetic, hence iptables; a VPC's chain
-`postrouting` puts 255 back."""
-
-TTL_RULES = (*ROUTER_TTL_RULES, IptRule("mangle", "POSTROUTING", "-m mark --mark 0x80000000/0x80000000 -j TTL --ttl-set 255"))
-"""The same for an internet gateway, all of it."""
+"""An internet gateway is no hop either: the TTL leaves as it came."""

@@ -36,7 +36,7 @@ def test_the_router_answers_no_ping_and_counts_it(two_nodes: World) -> None:
     assert two_nodes.dropped(tables.DROP_ROUTER) >= 1
 
 
-@pytest.mark.parametrize("ttl", [1, 2, 64, 254, 255])
+@pytest.mark.parametrize("ttl", [1, 2, 63, 64, 127, 128, 254, 255])
 def test_the_vpc_is_no_hop(two_nodes: World, ttl: int) -> None:
     """S5."""
     seen = two_nodes.raw(two_nodes.node("node2"), "eth0", 0x0800)
@@ -102,6 +102,16 @@ def test_a_source_that_is_not_the_enis_is_dropped_unless_the_check_is_off(two_no
     two_nodes.ping(node1, "10.10.0.20", src="10.10.0.99", silence=True)
     assert two_nodes.dropped(tables.DROP_SOURCE) == 1
     assert any(frame[26:30] == socket.inet_aton("10.10.0.99") for frame in iter(lambda: seen.recv(2000), b"") if frame[23] == 1)
+
+
+@pytest.mark.parametrize("source", ["10.10.0.1", "10.10.32.1", tables.IMDS_ADDRESS])
+def test_nobody_speaks_for_the_router_and_its_services_even_with_the_check_off(two_nodes: World, source: str) -> None:
+    two_nodes.go(with_eni(two_nodes.cloud, "node1", 0, "10.10.0.10", check=False))
+    link, seen = two_nodes.raw(two_nodes.node("node1"), "eth0"), two_nodes.raw(two_nodes.node("node3"), "eth0", 0x0800)
+    for sender in (source, "10.10.0.99"):  # the second goes last: when it is there, the first has had its time
+        link.send(udp_frame(eni_mac("node1", 0), tables.ROUTER_MAC, sender, "10.10.32.20", 5000, 5001))
+    senders = (frame[26:30] for frame in iter(lambda: seen.recv(2000), b"") if frame[23] == 17)
+    assert next(senders) == socket.inet_aton("10.10.0.99")
 
 
 @pytest.mark.parametrize("address", tables.SERVICES)

@@ -132,6 +132,7 @@ def test_the_internet_cannot_pose_as_the_vpc(public: World) -> None:
     assert public.dropped(tables.DROP_SPOOFED) == 1
     behind.send(udp_frame("0e:00:00:00:00:02", tables.ROUTER_MAC, "8.8.8.8", tables.IMDS_ADDRESS, 1, 80))
     assert public.dropped(tables.DROP_TRANSIT) == 1, "nor reach the metadata service"
+    behind.send(udp_frame("0e:00:00:00:00:02", tables.ROUTER_MAC, tables.IMDS_ADDRESS, "10.10.0.10", 80, 1))  # nor speak for it
     with pytest.raises(TimeoutError):
         seen.recv(2000)
 

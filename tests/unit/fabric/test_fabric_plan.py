@@ -14,6 +14,8 @@ from labnet.fabric.port import delivered, plan_eni, subnet_mark
 from labnet.model.cloud import Attachment, Subnet
 from labnet.model.names import eni_port
 from labnet.model.netstate import Link, Neigh, NftElement, NftPortChain, Route, Slice, Sysctl, merged
+from labnet.trace.nft_text import parse_body
+from labnet.trace.nft_walk import Table, run_chain
 
 
 def texts(part: Slice) -> list[str]:
@@ -97,9 +99,28 @@ def test_the_vpc_writes_out_what_it_depends_on() -> None:
         "net.ipv4.conf.all.send_redirects = 0", "net.ipv4.conf.default.send_redirects = 0", "net.ipv4.icmp_ratelimit = 0",
         "blackhole 10.10.0.0/16", "blackhole default metric 4294967295", "inet 10.10.0.1/32 scope global lo",
         "inet 10.10.32.1/32 scope global lo", "inet 169.254.169.254/32 scope global lo", "inet 169.254.169.200/32 scope global lo",
-        "*mangle -A PREROUTING -m ttl --ttl-lt 255 -j TTL --ttl-inc 1",
+        "net.ipv4.conf.all.accept_local = 1",
     ):  # fmt: skip
         assert line in lines
+
+
+def test_the_fabric_adds_what_the_kernel_takes_from_the_ttl() -> None:
+    """Every value; 255 cannot grow and is remembered on the mark."""
+    body = parse_body(next(item.body for item in tables.TABLES if item.family == "ip"))
+    table = Table("ip", tables.TABLE, body, body.chains, {})
+    for ttl in range(1, 256):
+        fields = run_chain(table, body.chains["prerouting"], {"ip ttl": ttl, "meta mark": tables.CHECKED_BIT}).fields
+        kept = tables.TTL_255_BIT if ttl == 255 else 0
+        assert (fields["ip ttl"], fields["meta mark"]) == (min(255, ttl + 1), tables.CHECKED_BIT | kept)
+
+
+def test_ports_tell_their_numbers_and_no_two_of_a_vpc_the_same() -> None:
+    cloud = with_eni(with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.32.10", subnet="subnet-b"), "node1", 1, "10.10.0.11")
+    chains = [item for part in plan_all(cloud).values() for one in part for item in one.objects if isinstance(item, NftPortChain)]
+    marks = [item.mark for item in chains if item.hook == "ingress"]
+    assert len(set(marks)) == len(marks) == 3
+    assert all(0 < mark < tables.CHECKED_BIT for mark in marks), "a packet that keeps its port's number has passed no check"
+    assert {item.mark for item in chains if item.hook == "egress"} == {subnet_mark(subnet) for subnet in cloud.subnets.values()}
 
 
 def test_every_key_of_a_namespace_is_claimed_by_one_slice() -> None:

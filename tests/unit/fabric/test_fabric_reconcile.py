@@ -27,12 +27,14 @@ from builders_cloud import (
 from builders_routes import routing_steps
 
 from labnet.errors import KernelError
+from labnet.fabric import tables
 from labnet.fabric.plan import plan_all
 from labnet.fabric.reconcile import Fabric
+from labnet.fabric.routing import plan_routes
 from labnet.kernel.fake import FakeKernel
 from labnet.kernel.slices import SliceBook
 from labnet.model.cloud import CloudState
-from labnet.model.netstate import Change
+from labnet.model.netstate import Change, NftElement
 
 
 class Lab:
@@ -231,6 +233,25 @@ def test_a_scenarios_sysctls_reach_the_node(lab: Lab) -> None:
     claimed = lab.book.claimed("lnt-cloud-node1", "os")
     assert claimed is not None
     assert "net.ipv4.ip_forward = 0" in [item.text for item in claimed.objects]
+
+
+def test_a_port_without_a_check_is_told_to_packets_of_its_vpc_alone(lab: Lab) -> None:
+    """With it a flow may pass the router twice, and each pass is judged by itself; else a known flow needs no look at its ports."""
+
+    def once() -> list[bool]:
+        found = [item for item in plan_routes(lab.cloud, "vpc-1")[1].objects if isinstance(item, NftElement)]
+        return [bool(int(str(item.value), 16) & tables.ONCE_BIT) for item in found]
+
+    checked = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.0.20")
+    unchecked = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "box", "10.10.0.20", check=False)
+    for step, expected in ((checked, True), (unchecked, False), (checked, True), (unchecked, False), (terminated(unchecked, "box"), True)):
+        lab.go(step)
+        lab.check()
+        assert once() == [expected] * 2
+    lab.go(unchecked)
+    lab.check()
+    lab.go(with_node(lab.cloud, "node2", "10.10.0.30"))
+    assert "routes" not in {part for _netns, part, _change in lab.changes}, "one more that is checked changes nothing"
 
 
 def test_acls_by_steps_and_as_a_whole_plan(lab: Lab) -> None:
