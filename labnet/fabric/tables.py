@@ -198,7 +198,7 @@ _IP_BODY = f"""
   map {BORDER_TO} {{ type ifname : classid; }}
   set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
   chain prerouting {{ type filter hook prerouting priority -310; policy accept;
-    meta mark >= {CHECKED_BIT:#x} ip ttl 64 ip ttl set 65 accept
+    meta mark & {CHECKED_BIT:#x} == {CHECKED_BIT:#x} ip ttl 64 ip ttl set 65 accept
     meta mark >= {CHECKED_BIT:#x} goto ttl
     iifname . ip saddr @{ENI_ADDRESS} goto ttl
     iifname "lo" accept
@@ -226,7 +226,7 @@ _IP_BODY = f"""
     icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
   }}
   chain postrouting {{ type filter hook postrouting priority -160; policy accept;
-    meta mark >= {TTL_255_BIT:#x} ip ttl set 255
+    meta mark & {TTL_255_BIT:#x} == {TTL_255_BIT:#x} ip ttl set 255
     oifname . ip daddr @{ENI_ADDRESS} accept
     oifname "lo" accept
     oifname @{PEERINGS} ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_PEER_SOURCE}"
@@ -291,13 +291,13 @@ _IP_BODY = f"""
     meta mark set meta mark or {TTL_255_BIT:#x}
   }}
   chain border {{ type filter hook forward priority {PRIORITY_BORDER}; policy accept;
+    meta mark & {TTL_255_BIT | CHECKED_BIT | UNFILTERED_BIT:#x} == {CHECKED_BIT | UNFILTERED_BIT:#x} accept
     meta mark >= {TTL_255_BIT:#x} goto border_255
-    meta mark >= {CHECKED_BIT | UNFILTERED_BIT:#x} accept
     jump sides
   }}
   chain forward {{ type filter hook forward priority 0; policy drop;
-    meta priority set 0
     meta mark & {ONCE_BIT:#x} == {ONCE_BIT:#x} ct state established,related accept
+    meta priority set 0
     ct state established,related iifname != @{NO_CHECK} oifname != @{NO_CHECK} accept
     ct state related accept
     ct state established iifname . oifname . ct id @legs goto allowed
