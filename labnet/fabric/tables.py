@@ -5,7 +5,8 @@ the named sets, so that a change is one batch of elements and never a program. T
 
 A packet's way through the VPC's namespace, and what its mark says on it::
 
-    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's number, its subnet, then its route table (0 = on layer 2),
+    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's number, the port's subnet,
+                                                                     then its route table (0 = on layer 2),
                                                                      bit 30 = source checked, bit 29 = no network ACL filters,
                                                                      bit 28 = every port of the VPC has its source/dest check on
     ip prerouting -310             source check, gateways; TTL + 1   mark bit 31 = arrived with TTL 255

@@ -115,7 +115,8 @@ def test_the_fabric_adds_what_the_kernel_takes_from_the_ttl() -> None:
 
 
 def test_ports_tell_their_numbers_and_no_two_of_a_vpc_the_same() -> None:
-    cloud = with_eni(with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.32.10", subnet="subnet-b"), "node1", 1, "10.10.0.11")
+    cloud = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.32.10", subnet="subnet-b")
+    cloud = with_eni(cloud, "node1", 1, "10.10.0.11")
     chains = [item for part in plan_all(cloud).values() for one in part for item in one.objects if isinstance(item, NftPortChain)]
     marks = [item.mark for item in chains if item.hook == "ingress"]
     assert len(set(marks)) == len(marks) == 3
