@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from labnet.model.cloud import CloudState, Eni, SecurityGroupRule
-from labnet.model.netstate import Link, Neigh, NftElement, Route
+from labnet.model.netstate import Link, Neigh, NftElement, NftPortChain, Route
 from labnet.ports import Kernel
 
 Fact = tuple[object, ...]
@@ -158,7 +158,9 @@ def observed(kernel: Kernel, lab: str, names: Iterable[str]) -> set[Fact]:
     assert {(item.fields[0], item.fields[1], item.fields[2]) for item in elements.get(("netdev", "mapped"), ())} == {
         (*item.fields, item.value) for item in elements.get(("netdev", "mapping"), ()) if item.value != ROUTER
     }, "pairs and mapping are one"  # fmt: skip
-    assert {(item.fields[0], item.fields[2]) for item in elements.get(("netdev", "sources"), ())} == {
+    number_to_port = {f"{chain.mark:#010x}": chain.device for chain in fabric.all(NftPortChain) if chain.hook == "ingress"}
+    assert set(number_to_port.values()) == ports, "no two ports have one number"
+    assert {(number_to_port[item.fields[0]], item.fields[2]) for item in elements.get(("netdev", "sources"), ())} == {
         item.fields for item in elements.get(("ip", "eni_address"), ())
     }, "the quick way is for the sources that the check lets pass"
     return facts
