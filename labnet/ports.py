@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from labnet.model.cluster import EniConfig
 from labnet.model.flow import Flow
-from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Slice
+from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Route, Slice
+from labnet.model.packet import FlowTuple, TrackedFlow
 from labnet.model.values import frozen
 
 
@@ -81,7 +82,7 @@ class Imds(Protocol):
 
 @frozen
 class RouteAnswer:
-    """The kernel's own routing decision: `error` is an errno (0 = routed)."""
+    """The kernel's own routing decision: `error` is an errno (0 = routed); `route` the table's own entry, where that was asked for."""
 
     table: int = 0
     dev: str = ""
@@ -89,6 +90,42 @@ class RouteAnswer:
     src: str = ""
     type: str = "unicast"
     error: int = 0
+    route: Route | None = None
+
+
+@frozen
+class PacketSign:
+    """By what a packet is known whatever NAT does: protocol number, IP identification, and four bytes in or behind its transport header."""
+
+    protocol: int
+    ip_id: int
+    word: int
+    offset_bytes: int
+
+
+@frozen
+class RuleEvent:
+    """A rule (or with `number` 0 a chain's policy) that the kernel says a packet matched. `family` is nf_tables' or ``legacy``."""
+
+    family: str
+    table: str
+    chain: str
+    number: int
+    handle: int
+    verdict: str
+
+
+class RuleFollower(Protocol):
+    """A context: while it is entered the kernel tells of the rules that a packet matches; nothing stays afterwards."""
+
+    missing: dict[str, str]
+
+    def __enter__(self) -> RuleFollower: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def events(self) -> dict[str, tuple[RuleEvent, ...]]:
+        """What was told so far by namespace, in order; a namespace that is not in it could not be followed (`missing` says why)."""
 
 
 @frozen
@@ -142,8 +179,16 @@ class Kernel(Protocol):
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
 
-    def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
-        """Ask the kernel where it would send a packet."""
+    def route_get(
+        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False
+    ) -> RouteAnswer:
+        """Ask the kernel where it would send a packet; `matched`: by which route of which table."""
+
+    def tracked(self, netns: str, protocol: str, flows: Sequence[FlowTuple]) -> list[TrackedFlow | None]:
+        """The conntrack entry of each flow, by either of its directions (icmp: the identifier as source port)."""
+
+    def follow_rules(self, places: Mapping[str, Sequence[str]], sign: PacketSign) -> RuleFollower:
+        """Follow a packet through the netfilter rules of namespaces; for each the links at whose ingress it may be met first."""
 
     def counters(self, netns: str) -> dict[str, int]:
         """Packets by counter, for every nftables rule with a counter and a comment: comment → packets (summed)."""

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
@@ -25,14 +25,12 @@ from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.nursery import Nursery
 from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
-from labnet.kernel.rtnl_socket import Failure
 from labnet.kernel.spaces import Spaces, Visit
+from labnet.kernel.witness import Witness
 from labnet.kernel.worker import Met, NewLink
-from labnet.model.flow import Flow
 from labnet.model.netstate import (
     Batch,
     Change,
-    Family,
     IptChain,
     IptRule,
     KernelObject,
@@ -44,17 +42,16 @@ from labnet.model.netstate import (
     NftTable,
     Sysctl,
 )
-from labnet.ports import ProgramResult, RouteAnswer
+from labnet.ports import ProgramResult
 
 REMOVE_TIMEOUT_S = 60.0
 _MAKERS: dict[type, str] = {
     **dict.fromkeys(RTNL_OBJECTS, "rtnl"), Sysctl: "sysctl", **dict.fromkeys((NftTable, NftPortChain, NftElement), "nft"),
     **dict.fromkeys((IptChain, IptRule), "iptables"),
 }
-_TYPES_BY_ERRNO = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable", errno.EACCES: "prohibit"}
 
 
-class LinuxKernel:
+class LinuxKernel(Witness):
     """The Kernel port. It touches only namespaces that it made, was told of (`learn`) or was handed opened (`adopt`). Close it when done."""
 
     def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, crew: Crew | None = None) -> None:
@@ -309,44 +306,6 @@ class LinuxKernel:
                 found += nft.observe(visit.fd(netns), netns, self._tables.get(netns, {}).values())
         return KernelState(tuple(found))
 
-    def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
-        """The kernel's own decision; its refusals are answers too (`error`). Errors: KernelError for a link or address that is none."""
-        family: Family = "inet6" if ":" in dst else "inet"
-        with self._work() as visit:
-            self._writer.read_links(visit, netns)
-            index = self._writer.book.index(netns, iif) if iif else None
-            if iif and index is None:
-                raise KernelError("route get", netns, f"{dst} iif {iif}", errno.ENODEV)
-            try:
-                answer = visit.socket(netns).ask(observe.route_question(family, dst, src, index, mark))
-            except (OSError, ValueError) as error:
-                raise KernelError("route get", netns, dst, getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
-            if isinstance(answer, Failure):
-                return RouteAnswer(error=answer.number, type=_TYPES_BY_ERRNO.get(answer.number, "unicast"))
-            found = observe.route_of(answer, family, self._writer.book.names(netns))
-        return RouteAnswer(found.table, found.dev or "", found.via or "", found.src or src, found.type)
-
-    def counters(self, netns: str) -> dict[str, int]:
-        """Packets by counter comment. Errors: KernelError."""
-        from labnet.kernel import nft
-
-        with self._work() as visit:
-            return nft.counters(visit.fd(netns), netns)
-
-    def forget_flows(self, netns: str, addresses: Iterable[str]) -> int:
-        """Delete conntrack entries that name one of the addresses. Errors: KernelError."""
-        from labnet.kernel import conntrack
-
-        with self._work() as visit:
-            return conntrack.forget(visit.fd(netns), netns, addresses)
-
-    def forget_flows_where(self, netns: str, ended: Callable[[Flow], bool]) -> int:
-        """Delete conntrack entries of which `ended` says so. Errors: KernelError."""
-        from labnet.kernel import conntrack
-
-        with self._work() as visit:
-            return conntrack.forget_where(visit.fd(netns), netns, ended)
-
     def open_socket(self, netns: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of that namespace; the caller closes it. Errors: KernelError."""
         return self.open_sockets(netns, [(family, type, proto)])[0]
@@ -378,7 +337,6 @@ class LinuxKernel:
     def _work(self) -> Iterator[Visit]:
         with self._lock, Visit(self._spaces) as visit:
             yield visit
-
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

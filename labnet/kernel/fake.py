@@ -31,7 +31,8 @@ from labnet.model.netstate import (
     Sysctl,
     VethPeer,
 )
-from labnet.ports import ProgramResult, RouteAnswer
+from labnet.model.packet import FlowTuple, TrackedFlow
+from labnet.ports import PacketSign, ProgramResult, RouteAnswer, RuleFollower
 
 NO_PROGRAMS = "the in-memory kernel runs no programs and opens no sockets"
 FIRST_INODE = 4026540000
@@ -214,13 +215,26 @@ class FakeKernel:
         shown = held.listed() if packet_filter else [item for item in held.listed() if not isinstance(item, PACKET_FILTER)]
         return KernelState((*shown, *found))
 
-    def route_get(self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0) -> RouteAnswer:
+    def tracked(self, netns: str, protocol: str, flows: Sequence[FlowTuple]) -> list[TrackedFlow | None]:
+        """Nothing flows."""
+        self._get("tracked", netns)
+        return [None for _ in flows]
+
+    def follow_rules(self, places: Mapping[str, Sequence[str]], sign: PacketSign) -> RuleFollower:
+        """No packet passes here. Errors: KernelError."""
+        raise KernelError("rule trace", ", ".join(places), "nf_tables", errno.EOPNOTSUPP, "there are no packets in memory")
+
+    def route_get(
+        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False
+    ) -> RouteAnswer:
         """Where policy rules and routes send a packet; nothing but them is asked."""
         route = self._get("route get", netns).lookup(dst, src, iif, mark)
         if route is None:
             return RouteAnswer(error=errno.ENETUNREACH)
         errors = {"blackhole": errno.EINVAL, "unreachable": errno.EHOSTUNREACH, "prohibit": errno.EACCES}
-        return RouteAnswer(route.table, route.dev or "", route.via or "", route.src or src, route.type, errors.get(route.type, 0))
+        return RouteAnswer(
+            route.table, route.dev or "", route.via or "", route.src or src, route.type, errors.get(route.type, 0), route if matched else None
+        )
 
     def counters(self, netns: str) -> dict[str, int]:
         """Nothing flows, nothing is counted."""

@@ -41,6 +41,7 @@ from labnet.model.netstate import KernelObject, NftElement, NftPortChain, NftTab
 SET_ANONYMOUS, SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_EVAL, SET_CONCAT = 0x1, 0x4, 0x8, 0x10, 0x20, 0x80
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 ALL_FAMILIES = 0
+TRACE_TABLE = "labnet_trace"  # there while a trace follows a packet (nft_trace): not part of a namespace's state
 COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
 
 
@@ -53,7 +54,7 @@ def observe(fd: int, netns: str, planned: Iterable[NftTable]) -> list[KernelObje
             ours = [
                 (FAMILY_NAMES[family], name)
                 for family, name in tables
-                if family in FAMILY_NAMES and not (FAMILY_NAMES[family] in ("ip", "ip6") and name in IPTABLES_TABLES)
+                if family in FAMILY_NAMES and name != TRACE_TABLE and not (FAMILY_NAMES[family] in ("ip", "ip6") and name in IPTABLES_TABLES)
             ]
             found: list[KernelObject] = []
             for family, name in ours:

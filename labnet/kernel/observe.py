@@ -21,7 +21,7 @@ from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
 from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
-RTM_F_LOOKUP_TABLE = 0x1000
+RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
 SKIP_STATS = 1 << 3
@@ -154,11 +154,12 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
     )
 
 
-def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int) -> bytes:
-    """RTM_GETROUTE for one packet. Errors: OSError for no address."""
+def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False) -> bytes:
+    """RTM_GETROUTE for one packet; `matched`: the route that matched, not what comes of it. Errors: OSError for no address."""
     number = FAMILIES[family]
     bits = 32 if family == "inet" else 128
-    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if matched else 0)
+    body = struct.pack("=BBBBBBBBI", number, bits, bits if src else 0, 0, 0, 0, 0, 0, flags)
     parts = [(1, socket.inet_pton(number, dst))]
     parts += [(2, socket.inet_pton(number, src))] if src else []
     parts += [(3, struct.pack("=I", iif))] if iif is not None else []

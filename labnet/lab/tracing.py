@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -116,10 +117,8 @@ class Tracer:
         from labnet.trace.render.text import render_text
 
         text = "\n\n".join(render_text(result.path, result.macs) for result in results)
-        document = dict(render_json(results[0].path))
-        if len(results) > 1:
-            document["back"] = render_json(results[1].path)
-        return Traced(results[0].path, text, document, tuple(results))
+        path = results[0].path if len(results) == 1 else replace(results[0].path, back=results[1].path)
+        return Traced(path, text, render_json(path), tuple(results))
 
 
 def _place(lab: str, netns: str) -> tuple[Role, str]:

@@ -11,10 +11,11 @@ from dataclasses import field, replace
 from itertools import pairwise
 from typing import Literal
 
-from labnet.model.packet import Decision, Drop, DropCheck, Frame, Hop, Path, Probe
+from labnet.model.packet import Decision, Drop, DropCheck, Frame, Hop, KernelLookup, Path, Probe
 from labnet.model.values import frozen
 from labnet.trace import words
-from labnet.trace.dissect import Captured, Part, datagram, frame_of, network_layer, part_of
+from labnet.trace.dissect import Captured, Part, datagram, frame_of, network_layer
+from labnet.trace.identity import identified
 from labnet.trace.predict import Walked
 
 UNREACHABLE_TYPE, TIME_EXCEEDED_TYPE = 3, 11
@@ -26,12 +27,12 @@ Place = tuple[str, str, str]
 class Evidence:
     """What was gathered beside the frames.
 
-    `confirmed` by hop number: did the kernel's route lookup agree. `counted` by (namespace, counter's comment): packets
+    `lookups` by hop number: what the kernel's route lookup said. `counted` by (namespace, counter's comment): packets
     added while the probe was under way. `refused` is why the kernel would not even send it. `owners` by namespace.
     `clock_offset_ns` is taken from the frames' stamps, so that times come from the monotonic clock.
     """
 
-    confirmed: Mapping[int, bool] = field(default_factory=dict)
+    lookups: Mapping[int, KernelLookup] = field(default_factory=dict)
     counted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     refused: str = ""
     lost: int = 0
@@ -59,7 +60,7 @@ def correlate(walked: Walked, frames: Sequence[Captured], evidence: Evidence) ->
     """
     predicted = walked.path
     probe = predicted.probe
-    parts = [(part_of(frame.data, probe), frame) for frame in sorted(frames, key=lambda frame: frame.time_ns)]
+    parts = identified(frames, probe)
     own = [frame for part, frame in parts if part == "probe"]
     notes = list(predicted.notes)
     notes += [f"the kernel refused to send: {evidence.refused}"] if evidence.refused else []
@@ -108,7 +109,8 @@ def _hops(predicted: Path, own: Sequence[Captured], evidence: Evidence, notes: l
 def _confirmed(hop: Hop, evidence: Evidence) -> Decision | None:
     if hop.decision is None:
         return None
-    return replace(hop.decision, confirmed=evidence.confirmed.get(hop.n))
+    said = evidence.lookups.get(hop.n)
+    return replace(hop.decision, kernel=said, confirmed=said.agrees if said is not None else None)
 
 
 def _differences(hop: Hop, seen: Frame | None, evidence: Evidence) -> list[str]:
@@ -121,7 +123,8 @@ def _differences(hop: Hop, seen: Frame | None, evidence: Evidence) -> list[str]:
         expected, actual = getattr(hop.frame, name), getattr(seen, name)
         if expected != actual and expected != "":
             said.append(f"{hop.owner} {hop.link} {hop.direction}: {label} {actual}, predicted {expected}")
-    if evidence.confirmed.get(hop.n) is False:
+    lookup = evidence.lookups.get(hop.n)
+    if lookup is not None and not lookup.agrees:
         said.append(f"{hop.owner}: the kernel's route lookup does not agree with the walk")
     return said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from labnet.model.packet import Frame, Probe
+from labnet.model.packet import Frame, NetfilterRule, Probe
 from labnet.model.values import frozen
 
 PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
@@ -52,6 +52,7 @@ def from_probe(probe: Probe) -> InFlight:
 class Outcome:
     """What a netfilter hook did: the packet afterwards, the verdict, the rules that acted, and what could not be judged.
 
+    `rules`: every rule that matched, those without effect too.
     `rule` and `counter` name the rule that dropped and the comment of its counter; `nat` tells a translation as ``SNAT a → b``.
     """
 
@@ -62,8 +63,10 @@ class Outcome:
     counter: str = ""
     nat: str = ""
     unknown: tuple[str, ...] = ()
+    rules: tuple[NetfilterRule, ...] = ()
 
     def then(self, later: Outcome) -> Outcome:
         """Both outcomes as one, the later one deciding."""
         nat = "; ".join(filter(None, (self.nat, later.nat)))
-        return replace(later, matched=self.matched + later.matched, nat=nat, unknown=self.unknown + later.unknown)
+        unknown, rules = self.unknown + later.unknown, self.rules + later.rules
+        return replace(later, matched=self.matched + later.matched, nat=nat, unknown=unknown, rules=rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from labnet.trace.flight import InFlight, Outcome
@@ -85,8 +86,9 @@ class Netfilter:
         return sorted(found, key=lambda pair: pair[1].priority)
 
     def _steps(self, name: str) -> Iterator[Step]:
-        for priority, table in IPTABLES_AT[name]:
-            yield priority, table == "nat", lambda packet, table=table: run_table(self._iptables, self._host, table, name.upper(), packet)  # type: ignore[misc]  # bound as default
+        for tables in self._iptables:
+            for priority, table in IPTABLES_AT[name]:
+                yield priority, table == "nat", partial(run_table, tables, self._host, table, name.upper())
         for nft in self._nft:
             for chain in nft.chains.values():
                 if nft.family in IP_FAMILIES and chain.hook == name:
@@ -101,7 +103,7 @@ class Netfilter:
             if kind == "snat" and not address:
                 address = next((item.address for item in self._host.addresses if item.link == packet.oif), "")
             after, nat = translated(after, kind.upper(), address, int(port or 0))
-        return Outcome(after, done.verdict, done.matched, done.rule, done.counter, nat, done.unknown), done.fields
+        return Outcome(after, done.verdict, done.matched, done.rule, done.counter, nat, done.unknown, done.rules), done.fields
 
 
 def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:

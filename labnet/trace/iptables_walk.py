@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import field, replace
 
 from labnet.model.addressing import contains
-from labnet.model.netstate import IptChain, IptRule
+from labnet.model.netstate import Backend, IptChain, IptRule
+from labnet.model.packet import NetfilterRule
 from labnet.model.values import frozen
 from labnet.trace.flight import MARK_BITS, PROTOCOL_NUMBERS, InFlight, Outcome
 from labnet.trace.iptables_rule import IptablesRule, Match, masked, parse_rule
@@ -23,21 +24,22 @@ GOES_ON = frozenset({"", "LOG", "NFLOG", "TRACE", "AUDIT"})
 
 @frozen
 class Tables:
-    """The iptables rules of one namespace by (table, chain); user chains and built-in ones alike."""
+    """The iptables rules of one namespace and one back end by (table, chain); user chains and built-in ones alike."""
 
     chains: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    backend: Backend = "legacy"
 
     @classmethod
-    def of(cls, host: Host) -> Tables:
-        """Collect them from an observed state."""
-        found: dict[tuple[str, str], list[str]] = {}
+    def of(cls, host: Host) -> tuple[Tables, ...]:
+        """Collect them from an observed state, those of each back end in use."""
+        found: dict[Backend, dict[tuple[str, str], list[str]]] = {}
         for chain in host.state.all(IptChain):
             if chain.family == "inet":
-                found.setdefault((chain.table, chain.name), []).extend(chain.rules)
+                found.setdefault(chain.backend, {}).setdefault((chain.table, chain.name), []).extend(chain.rules)
         for rule in host.state.all(IptRule):
             if rule.family == "inet":
-                found.setdefault((rule.table, rule.chain), []).append(rule.spec)
-        return cls({key: tuple(rules) for key, rules in found.items()})
+                found.setdefault(rule.backend, {}).setdefault((rule.table, rule.chain), []).append(rule.spec)
+        return tuple(cls({key: tuple(rules) for key, rules in chains.items()}, backend) for backend, chains in found.items())
 
 
 def run_table(tables: Tables, host: Host, table: str, chain: str, packet: InFlight) -> Outcome:
@@ -57,13 +59,14 @@ class _Walk:
         """Walk a chain; True = the table has decided, False = go on behind the jump."""
         if depth > MAX_DEPTH:
             return replace(so_far, unknown=(*so_far.unknown, f"{self.table} {name}: chains nested too deep")), True
-        for text in self.tables.chains.get((self.table, name), ()):
+        for number, text in enumerate(self.tables.chains.get((self.table, name), ()), start=1):
             rule = parse_rule(text)
             verdict = self.applies(rule, so_far.packet)
             if verdict is None:
                 so_far = replace(so_far, unknown=(*so_far.unknown, f"{self.table} {name}: {text}"))
             if not verdict:
                 continue
+            so_far = replace(so_far, rules=(*so_far.rules, self.told(name, number, rule)))
             if rule.target == "RETURN":
                 return self.noted(so_far, name, text), False
             if (self.table, rule.target) in self.tables.chains:
@@ -75,6 +78,11 @@ class _Walk:
             if decided:
                 return so_far, True
         return so_far, False
+
+    def told(self, chain: str, number: int, rule: IptablesRule) -> NetfilterRule:
+        jump = (self.table, rule.target) in self.tables.chains
+        verdict = f"{'goto' if rule.goto else 'jump'} {rule.target}" if jump else rule.target or "continue"
+        return NetfilterRule("legacy" if self.tables.backend == "legacy" else "iptables-nft", "ip", self.table, chain, number, 0, rule.text, verdict)
 
     def noted(self, so_far: Outcome, chain: str, text: str) -> Outcome:
         return replace(so_far, matched=(*so_far.matched, f"{self.table} {chain}: {text}"))

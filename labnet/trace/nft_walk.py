@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 
 from labnet.model.addressing import contains, to_int
 from labnet.model.netstate import NftElement, NftPortChain, NftTable
+from labnet.model.packet import NetfilterRule
 from labnet.model.values import frozen
 from labnet.trace.flight import PROTOCOL_NUMBERS
 from labnet.trace.nft_fields import UNTOLD, Fields, Value
@@ -65,6 +66,7 @@ class NftOutcome:
     counter: str = ""
     nat: tuple[str, str, str] | None = None
     unknown: tuple[str, ...] = ()
+    rules: tuple[NetfilterRule, ...] = ()
 
 
 def tables_of(host: Host) -> tuple[Table, ...]:
@@ -103,8 +105,8 @@ class _Walk:
     table: Table
 
     def chain(self, chain: NftChain, so_far: NftOutcome, depth: int) -> NftOutcome:
-        for rule in chain.rules if depth <= MAX_DEPTH else ():
-            step = _Rule(self, chain, rule, so_far, depth).run()
+        for number, rule in enumerate(chain.rules if depth <= MAX_DEPTH else (), start=1):
+            step = _Rule(self, chain, rule, so_far, depth, number).run()
             so_far = step.outcome
             if so_far.decided or step.returns:
                 break
@@ -126,6 +128,7 @@ class _Rule:
     rule: NftRule
     so_far: NftOutcome
     depth: int
+    number: int
     fields: dict[str, Value] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,16 +147,28 @@ class _Rule:
                 isinstance(item, Unknown) for item in self.rule.statements
             )
             return _Step(replace(self.so_far, unknown=(*self.so_far.unknown, self.label)) if acts else self.so_far)
+        before = self.so_far
+        self.so_far = replace(before, rules=(*before.rules, self.told()))
         for item in self.rule.statements:
             if isinstance(item, Condition | Unknown):
                 continue
             step = self.carry_out(item)
             if step is None:
-                return _Step(self.so_far)
+                return _Step(replace(self.so_far, rules=before.rules))  # the kernel breaks off: the rule did not match
             if step.outcome.decided or step.returns:
                 return step
             self.so_far = step.outcome
         return _Step(self.so_far)
+
+    def told(self) -> NetfilterRule:
+        last = next((item for item in reversed(self.rule.statements) if isinstance(item, Verdict | Translate)), None)
+        words = "continue"
+        if isinstance(last, Verdict):
+            words = f"{last.kind} {last.chain}".rstrip() if last.lookup is None else self.find(last.lookup) or words
+        elif last is not None:
+            words = last.kind
+        table = self.walk.table
+        return NetfilterRule("nft", table.family, table.name, self.chain.name, self.number, 0, _brief(self.rule), words)
 
     def carry_out(self, item: Statement) -> _Step | None:
         """Do a statement; None = a map has no such element, the rule ends here without a verdict."""

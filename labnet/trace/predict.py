@@ -19,7 +19,7 @@ from labnet.trace import words
 from labnet.trace.flight import InFlight, Outcome, from_probe
 from labnet.trace.hooks import Netfilter
 from labnet.trace.neighbour import resolve
-from labnet.trace.routing import LOOPBACK, Answer, Question, lookup, reverse_path
+from labnet.trace.routing import LOOPBACK, Answer, Question, lookup, reverse_path, routes_tried
 from labnet.trace.world import Host, World
 
 MAX_HOPS = 64
@@ -104,7 +104,7 @@ class Walker:
     def leave(self, netns: str, packet: InFlight) -> Arrival:
         """Output in the source namespace: routing, OUTPUT, routing again where that changed the packet, POSTROUTING."""
         host, netfilter = self.visit(netns)
-        self.deciding, self.decision = 0, Decision()
+        self.deciding, self.decision = 0, Decision(mark_in=packet.mark, ttl_in=packet.ttl)
         packet, route = self.routed_out(host, packet)
         before = packet
         packet = self.passed(netfilter.hook("output", packet), host)
@@ -130,7 +130,7 @@ class Walker:
         host, netfilter = self.visit(netns)
         packet = packet.arrived(link)
         self.add(host, link, "in", packet)
-        self.deciding, self.decision = len(self.hops) - 1, Decision()
+        self.deciding, self.decision = len(self.hops) - 1, Decision(mark_in=packet.mark, ttl_in=packet.ttl)
         if link not in host.up:
             self.drop("neighbour", f"{link} is down")
         outcome, kind = netfilter.device("ingress", link, packet)
@@ -142,9 +142,10 @@ class Walker:
         route = self.taken(host, packet, answer)
         if not answer.local and not self.may_forward(host, link):
             self.drop("forwarding-off", f"{host.owner} does not forward (net.ipv4.ip_forward or conf.{link}.forwarding is 0)")
-        refusal = reverse_path(host, packet.src, packet.dst, link)
-        if refusal:
-            self.drop("rp-filter", refusal)
+        judged = reverse_path(host, packet.src, packet.dst, link)
+        self.decide(rp_filter=judged)
+        if judged.verdict == "drops":
+            self.drop("rp-filter", judged.text)
         return self.deliver(host, netfilter, packet) if answer.local else self.forward(host, netfilter, packet, route)
 
     def forward(self, host: Host, netfilter: Netfilter, packet: InFlight, route: Route) -> Arrival:
@@ -158,7 +159,8 @@ class Walker:
 
     def deliver(self, host: Host, netfilter: Netfilter, packet: InFlight) -> NoReturn:
         """Local delivery, through INPUT."""
-        self.passed(netfilter.hook("input", packet), host)
+        packet = self.passed(netfilter.hook("input", packet), host)
+        self.decide(mark_out=packet.mark, ttl_out=packet.ttl)
         self.delivered = True
         raise Ended
 
@@ -166,6 +168,7 @@ class Walker:
         """Out of a link: MTU, next hop's MAC, egress chains, the wire."""
         link = route.dev or ""
         mtu_bytes = route.mtu_bytes or host.mtu_bytes.get(link, 0)
+        self.decide(mtu_bytes=mtu_bytes or None, mark_out=packet.mark, ttl_out=packet.ttl)
         if mtu_bytes and packet.length > mtu_bytes:
             self.drop("mtu", f"{packet.length} bytes do not fit through {link} (MTU {mtu_bytes})")
         found = resolve(self.world, host, link, route.via or packet.dst, self.visit)
@@ -174,6 +177,7 @@ class Walker:
             self.drop("neighbour", f"no MAC is known for {route.via or packet.dst} on {link}")
         packet = replace(packet, src_mac=host.mac(link), dst_mac=found.mac)
         packet = self.passed(netfilter.device("egress", link, packet)[0], host)
+        self.decide(mark_out=packet.mark, ttl_out=packet.ttl)
         self.add(host, link, "out", packet)
         peer = self.world.wires.get((host.netns, link))
         if peer is None or peer[0] not in self.world.states:
@@ -188,7 +192,10 @@ class Walker:
         answer = lookup(host, question)
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
         text = replace(answer.route, table=TABLE_MAIN).text if answer.route else ""  # the table is told beside it
-        self.decide(rule=answer.choice, table=answer.rule.table if answer.rule else None, route=text)
+        self.decide(
+            rule=answer.choice, table=answer.rule.table if answer.rule else None, route=text, rules=answer.rules,
+            routes=routes_tried(host, packet.dst, answer),
+        )
         return answer
 
     def taken(self, host: Host, packet: InFlight, answer: Answer) -> Route:
@@ -210,7 +217,8 @@ class Walker:
         """Note what a hook did and go on with the packet; where it dropped it, the packet ends."""
         self.notes += [f"{host.owner}: cannot tell whether this rule applies: {text}" for text in outcome.unknown]
         self.decide(
-            netfilter=self.decision.netfilter + outcome.matched, nat="; ".join(filter(None, (self.decision.nat, outcome.nat))),
+            netfilter=self.decision.netfilter + outcome.matched, matched=self.decision.matched + outcome.rules,
+            nat="; ".join(filter(None, (self.decision.nat, outcome.nat))),
             check="unknown" if outcome.unknown else self.decision.check,
         )
         if outcome.verdict == "drop":

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from labnet.errors import KernelError
-from labnet.model.packet import Path, Probe
+from labnet.model.netstate import TABLE_MAIN
+from labnet.model.packet import FlowTuple, KernelLookup, Path, Probe
 from labnet.model.values import frozen
 from labnet.ports import Kernel, RouteAnswer
 from labnet.trace import probe as prober
+from labnet.trace.account import with_account
 from labnet.trace.capture import Capture
 from labnet.trace.correlate import Evidence, Place, correlate, place_of, reached_end
 from labnet.trace.dissect import Captured, part_of
+from labnet.trace.identity import belonging, could_answer, flow_of, identified
+from labnet.trace.inside import Inside
 from labnet.trace.labels import mac_labels
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
+from labnet.trace.remedy import CloudChange, with_remedy
 from labnet.trace.routing import LOOPBACK
 from labnet.trace.taps import taps
 from labnet.trace.world import World
@@ -33,6 +38,7 @@ class TraceRequest:
     """What to trace: from a namespace to an address; names are for the reader. `port` 0 = 80 for TCP, 7 (echo) for UDP.
 
     `source_ip` "" lets the kernel choose; `target_netns` "" when nobody here owns the address; `ident` 0 = a random one.
+    `changes` makes the changes of the VPC that may be tried where it drops the packet; without them only kernel state is tried.
     """
 
     source_netns: str
@@ -46,6 +52,7 @@ class TraceRequest:
     ttl: int = 64
     length: int = 0
     ident: int = 0
+    changes: Callable[[Path], Iterable[CloudChange]] | None = None
 
 
 @frozen
@@ -89,19 +96,22 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     listening = taps(world, walked.path, request.source_netns, request.target_netns)
     counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
     before = _counters(kernel, counted_in)
-    with Capture(kernel, listening) as capture:
+    inside = Inside(kernel, world, walked.path)
+    with Capture(kernel, listening) as capture, inside:
         refused = prober.send(kernel, request.source_netns, probe)
         watch = _Watch(walked, request.source_netns, patience, hopeless=refused is not None)
         capture.collect(watch.wanted, watch.remaining_s)
     after = _counters(kernel, counted_in)
     evidence = Evidence(
-        confirmed=_confirm(kernel, walked),
+        lookups=_confirm(kernel, walked),
         counted={key: packets - before.get(key, 0) for key, packets in after.items() if packets > before.get(key, 0)},
         refused=(refused.strerror or str(refused)) if refused is not None else "",
         lost=capture.lost, owners=world.owners, clock_offset_ns=time.time_ns() - time.monotonic_ns(),
     )
-    path = replace(correlate(walked, capture.frames, evidence), source=request.source_name, target=request.target_name)
-    return TraceResult(path, tuple(capture.frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
+    frames = belonging(identified(capture.frames, probe))
+    path = replace(correlate(walked, frames, evidence), source=request.source_name, target=request.target_name)
+    path = with_remedy(world, request.source_netns, with_account(path, inside.account(frames)), request.changes)
+    return TraceResult(path, tuple(frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
 
 
 class _Watch:
@@ -114,15 +124,18 @@ class _Watch:
         self._hopeless = hopeless
         self._seen: set[tuple[str, str, str]] = set()
         self._answered = False
+        probe = walked.path.probe
+        self._own_answer = probe.protocol, FlowTuple(probe.dst, probe.src, probe.dst_port, probe.src_port)
 
     def wanted(self, frame: Captured) -> bool:
-        """Is the frame the probe's, or an answer to it?"""
-        part = part_of(frame.data, self._walked.path.probe)
+        """Is the frame the probe's, or can it be an answer to it?"""
+        probe = self._walked.path.probe
+        part = part_of(frame.data, probe)
         if part == "probe":
             self._seen.add(place_of(frame))
-        elif part is not None and frame.netns == self._source and frame.direction == "in":
+        elif frame.netns == self._source and frame.direction == "in" and (part is not None or flow_of(frame.data) == self._own_answer):
             self._answered = True
-        return part is not None
+        return part is not None or could_answer(frame.data, probe)
 
     def remaining_s(self) -> float:
         """Seconds of silence that end the trace; 0 when all has been seen."""
@@ -134,7 +147,8 @@ class _Watch:
 
 
 def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
-    ident = request.ident or int.from_bytes(os.urandom(4), "big") or 1
+    ident = request.ident or int.from_bytes(os.urandom(4), "big")
+    ident |= 0 if ident & 0xFFFF else 1  # the kernel would number a packet without identification itself
     source = request.source_ip
     if not source:
         answer = kernel.route_get(request.source_netns, request.target_ip)
@@ -150,9 +164,9 @@ def _counters(kernel: Kernel, namespaces: Sequence[str]) -> dict[tuple[str, str]
     return {(netns, comment): packets for netns in namespaces for comment, packets in kernel.counters(netns).items()}
 
 
-def _confirm(kernel: Kernel, walked: Walked) -> dict[int, bool]:
+def _confirm(kernel: Kernel, walked: Walked) -> dict[int, KernelLookup]:
     """The kernel's own answer to every routing question of the walk; the last question of a hop counts."""
-    return {ask.hop: _agrees(ask, _asked(kernel, ask), walked.path) for ask in walked.asks}
+    return {ask.hop: lookup_of(ask, _asked(kernel, ask), walked.path) for ask in walked.asks}
 
 
 def _asked(kernel: Kernel, ask: RouteAsk) -> RouteAnswer:
@@ -160,19 +174,31 @@ def _asked(kernel: Kernel, ask: RouteAsk) -> RouteAnswer:
     iif = "" if question.iif == LOOPBACK else question.iif
     source = "" if question.src == prober.ANY_ADDRESS else question.src
     try:
-        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark)
+        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark, matched=True)
     except KernelError as error:
         return RouteAnswer(error=error.errno or -1)
 
 
+def lookup_of(ask: RouteAsk, said: RouteAnswer, path: Path) -> KernelLookup:
+    """What the kernel said, and whether table and route are those of the walk."""
+    route = said.route
+    text = replace(route, table=TABLE_MAIN).text if route is not None else ""
+    iif = "" if ask.question.iif == LOOPBACK else ask.question.iif
+    return KernelLookup(_agrees(ask, said, path), said.table, text, said.error, ask.question.mark, iif)
+
+
 def _agrees(ask: RouteAsk, said: RouteAnswer, path: Path) -> bool:
-    """Same table and link; where the walk ends in the routing decision, the kernel must refuse too."""
+    """Same table and route; where the walk ends in the routing decision, the kernel must refuse too.
+
+    Without rules of its own a namespace keeps local and main as one table, and names either for addresses of its own.
+    """
     route, rule = ask.answer.route, ask.answer.rule
     ends_here = path.drop is not None and path.drop.hop == ask.hop and path.drop.check in ("rp-filter", "forwarding-off")
     if ask.answer.refused or ends_here or route is None or rule is None:
         return said.error != 0
-    if said.error:
+    if said.error or said.route is None:
         return False
     if ask.answer.local:
         return said.type in ("local", "broadcast")
-    return said.dev == (route.dev or "") and said.table in (0, rule.table)
+    same_route = (said.route.dst, said.route.dev, said.route.via, said.route.metric) == (route.dst, route.dev, route.via, route.metric)
+    return same_route and said.table == rule.table

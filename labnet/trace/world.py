@@ -103,6 +103,25 @@ class Host:
         return None
 
 
+    def fitting(self, table: int, address: str) -> list[Route]:
+        """Every route of a table that leads to an address, the one that wins first."""
+        number = to_int(address)
+        return [
+            route for bits, networks in self._tables.get(table, ()) for route in networks.get(number >> (32 - bits) if bits else 0, ())
+        ]
+
+    def nearly(self, table: int, address: str, limit: int) -> list[Route]:
+        """Routes of a table to other addresses, those first that share the most leading bits with this one."""
+        number = to_int(address)
+        found = [
+            ((number >> (32 - bits) ^ network).bit_length() - bits, -bits, route)
+            for bits, networks in self._tables.get(table, ()) if bits
+            for network, routes in networks.items() if network != number >> (32 - bits)
+            for route in routes
+        ]
+        return [route for _shared, _bits, route in sorted(found, key=lambda one: one[:2])[:limit]]
+
+
 Networks = dict[int, list[Route]]
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import builders_trace as labs
 import pytest
 
-from labnet.model.packet import Frame, Probe
+from labnet.model.packet import Frame, KernelLookup, Probe
 from labnet.trace import words
 from labnet.trace.correlate import Evidence, correlate, nat_between
 from labnet.trace.dissect import Captured, datagram, frame_of, part_of, tag
@@ -122,7 +122,7 @@ def test_other_frames_are_nothing(data: bytes) -> None:
 
 def test_frames_and_prediction_agree() -> None:
     walked = pod_to_pod()
-    evidence = Evidence(confirmed={ask.hop: True for ask in walked.asks}, clock_offset_ns=1_000_000)
+    evidence = Evidence(lookups={ask.hop: KernelLookup(True) for ask in walked.asks}, clock_offset_ns=1_000_000)
     path = correlate(walked, [*reversed(as_seen(walked)), reply_of(walked, "answer")], evidence)
     assert path.delivered and path.notes == () and path.drop is None
     assert [hop.n for hop in path.hops] == list(range(1, 9))
@@ -266,7 +266,10 @@ def test_pcapng_reads_back_with_names_times_and_directions() -> None:
 def test_json_has_exactly_the_agreed_keys() -> None:
     walked = pod_to_pod()
     document = json.loads(json.dumps(render_json(correlate(walked, as_seen(walked), Evidence()))))
-    assert list(document) == ["apiVersion", "kind", "from", "to", "probe", "delivered", "hops", "drop", "lost", "notes", "answer", "answerDrop"]
+    assert list(document) == [
+        "apiVersion", "kind", "from", "to", "probe", "delivered", "hops", "drop", "lost", "notes", "answer", "answerDrop", "findings", "back",
+        "symmetric",
+    ]
     assert (document["apiVersion"], document["kind"], document["delivered"], document["drop"]) == ("labnet/v1", "Trace", True, None)
     hop = document["hops"][1]
     assert list(hop) == ["n", "netns", "owner", "link", "direction", "time_ns", "frame", "decision"]
