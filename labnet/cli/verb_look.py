@@ -34,7 +34,8 @@ def status_verb(session: Session) -> int:
 @click.argument("target", metavar="TO")
 @click.option("--protocol", type=click.Choice(["icmp", "tcp", "udp"]), help="What is sent; icmp, or tcp where a port is given.")
 @click.option("--port", type=click.IntRange(1, MAX_PORT), help="The port of tcp and udp.")
-@click.option("--both-ways", is_flag=True, help="Show the way back too.")
+@click.option("--both-ways", is_flag=True, help="Show the way back too, and whether it is the same.")
+@click.option("--rules", "-v", is_flag=True, help="Show every rule and route that was passed over too, flows, TTL and MTU.")
 @click.option(
     "--pcap", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Write what was seen, an interface block for each interface.",
@@ -42,7 +43,7 @@ def status_verb(session: Session) -> int:
 @session_options(*DOCUMENT)
 @pass_session
 def trace_verb(
-    session: Session, source: str, target: str, protocol: str | None, port: int | None, both_ways: bool, pcap: Path | None
+    session: Session, source: str, target: str, protocol: str | None, port: int | None, both_ways: bool, rules: bool, pcap: Path | None
 ) -> int:
     """Send one packet FROM a node or pod TO a pod, node, address or internet, and show every hop that it takes.
 
@@ -53,7 +54,7 @@ def trace_verb(
     if protocol == "icmp" and port is not None:
         raise click.UsageError("icmp has no ports", click.get_current_context())
     args = {
-        "from": source, "to": target, "protocol": protocol, "port": port, "bothWays": both_ways,
+        "from": source, "to": target, "protocol": protocol, "port": port, "bothWays": both_ways, "rules": rules,
         "pcap": str(pcap.absolute()) if pcap else None,
     }
     result = session.backend.call(session.run_dir, session.the_lab(), "trace", args)

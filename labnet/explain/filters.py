@@ -31,6 +31,13 @@ def group_that_allows(cloud: CloudState, eni: Eni, egress: bool, flow: Flow, pee
     return ""
 
 
+def rule_that_allows(cloud: CloudState, group_id: str, egress: bool, flow: Flow, peer_groups: Sequence[str]) -> str:
+    """The id of the first rule of a group that allows the flow, "" when there is none."""
+    other = flow.dst if egress else flow.src
+    found = (rule for rule in rules_of(cloud, group_id, egress) if _covers(cloud, rule, other, peer_groups) and _serves(rule, flow))
+    return next((rule.id for rule in found), "")
+
+
 def rules_of(cloud: CloudState, group_id: str, egress: bool) -> tuple[SecurityGroupRule, ...]:
     """The rules of a group in one direction."""
     group = cloud.security_groups.get(group_id)

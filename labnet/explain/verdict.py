@@ -53,6 +53,10 @@ class Component:
     reason: str
     code: str = ""
     packet: str = ""
+    rule: str = ""
+    """The one rule that let it pass or stopped it: ``sgr-…``, an ACL's number, a route's destination."""
+    target: str = ""
+    """Where a route leads, what a gateway makes of an address."""
 
 
 @frozen

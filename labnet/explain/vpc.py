@@ -10,7 +10,7 @@ from dataclasses import field, replace
 from typing import NoReturn
 
 from labnet.explain import codes, facts
-from labnet.explain.filters import acl_of, group_that_allows, judge_acl, rules_of
+from labnet.explain.filters import acl_of, group_that_allows, judge_acl, rule_that_allows, rules_of
 from labnet.explain.verdict import TRANSLATED, Component, Flow, Way
 from labnet.fabric.gateway import INTERNET_ADDRESSES
 from labnet.fabric.places import gateway_of, is_plugged
@@ -95,8 +95,9 @@ class Walk:
             self.stop("route-table", table, f"has no route to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
         target, text = choice.route.target, f"{choice.route.destination} → {choice.route.target}"
         if not choice.active:
-            self.stop("route-table", table, f"{text} is a blackhole: its target is not there", codes.BAD_STATE_ROUTE, flow)
-        self.passes("route-table", table, text, flow)
+            words = f"{text} is a blackhole: its target is not there"
+            self.stop("route-table", table, words, codes.BAD_STATE_ROUTE, flow, choice.route.destination)
+        self.passes("route-table", table, text, flow, choice.route.destination, target)
         if target == LOCAL:
             return self.into(self.owner(subnet.vpc_id, flow), sender, flow)
         if target.startswith("igw-"):
@@ -169,7 +170,8 @@ class Walk:
             code = codes.ENI_SG_RULES_MISMATCH if has_any else codes.SG_HAS_NO_RULES
             self.stop("security-group", ",".join(eni.security_groups), text if has_any else f"has no {word} rules", code, flow)
         self.known.legs.add(leg)
-        self.passes("security-group", allowing, f"an {word} rule allows {service(flow)}", flow)
+        rule = rule_that_allows(self.cloud, allowing, egress, flow, peer_groups)
+        self.passes("security-group", allowing, f"an {word} rule allows {service(flow)}", flow, rule)
 
     def receiver(self, eni: Eni, flow: Flow) -> Eni | None:
         """The ENI to which the VPC will give what an ENI sends: rules that name a group speak of its groups."""
@@ -194,8 +196,8 @@ class Walk:
         verdict, word = judge_acl(acl, egress, flow), "outbound" if egress else "inbound"
         if not verdict.allows:
             text = f"{word} {verdict.reason} ({service(flow)}, subnet {subnet.id})"
-            self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow)
-        self.passes("network-acl", acl.id, f"{word} {verdict.reason}", flow)
+            self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow, verdict.reason.split()[1])
+        self.passes("network-acl", acl.id, f"{word} {verdict.reason}", flow, verdict.reason.split()[1])
 
     # ---- gateways ----
 
@@ -214,7 +216,7 @@ class Walk:
             code = codes.IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS
             self.stop("internet-gateway", name, f"{flow.dst} is a shared address", code, flow)
         out = replace(flow, src=public)
-        self.passes("internet-gateway", name, f"{flow.src} becomes {public}", out)
+        self.passes("internet-gateway", name, f"{flow.src} becomes {public}", out, target=f"{flow.src} → {public}")
         return self.internet(out)
 
     def internet(self, flow: Flow) -> Arrival:
@@ -235,7 +237,7 @@ class Walk:
             text = f"{flow.src} is an address of the VPC behind it"
             self.stop("internet-gateway", gateway.id, text, codes.GATEWAY_REJECTS_SPOOFED_TRAFFIC, flow)
         inward = replace(flow, dst=private)
-        self.passes("internet-gateway", gateway.id, f"{flow.dst} becomes {private}", inward)
+        self.passes("internet-gateway", gateway.id, f"{flow.dst} becomes {private}", inward, target=f"{flow.dst} → {private}")
         return self.into(eni, None, inward)
 
     def into_nat(self, nat: NatGateway, sender: Sender, flow: Flow) -> Arrival:
@@ -248,7 +250,7 @@ class Walk:
         ports = TRANSLATED if flow.protocol in ("tcp", "udp") else flow.src_ports
         out = replace(flow, src=nat.private_address, src_ports=ports)
         self.known.translated.append((nat.id, flow, out))
-        self.passes("nat-gateway", nat.id, f"{flow.src} becomes {nat.private_address}", out)
+        self.passes("nat-gateway", nat.id, f"{flow.src} becomes {nat.private_address}", out, target=f"{flow.src} → {nat.private_address}")
         return self.from_subnet(Sender(GATEWAY_PORT, subnet), out)
 
     def back_through_nat(self, nat: NatGateway, flow: Flow) -> Arrival:
@@ -278,13 +280,13 @@ class Walk:
 
     # ---- notes ----
 
-    def passes(self, kind: str, name: str, reason: str, flow: Flow) -> None:
+    def passes(self, kind: str, name: str, reason: str, flow: Flow, rule: str = "", target: str = "") -> None:
         """Note a component that lets the flow pass."""
-        self.components.append(Component(self.way, kind, name, True, reason, packet=flow.ends))
+        self.components.append(Component(self.way, kind, name, True, reason, packet=flow.ends, rule=rule, target=target))
 
-    def stop(self, kind: str, name: str, reason: str, code: str, flow: Flow) -> NoReturn:
+    def stop(self, kind: str, name: str, reason: str, code: str, flow: Flow, rule: str = "") -> NoReturn:
         """Note the component that stops the flow, and stop. Errors: Stopped."""
-        self.components.append(Component(self.way, kind, name, False, reason, code, flow.ends))
+        self.components.append(Component(self.way, kind, name, False, reason, code, flow.ends, rule))
         raise Stopped
 
 

@@ -35,8 +35,19 @@ async def explained(
 
     Only looks at the kernel. Errors: UsageError for what cannot be an end.
     """
-    from labnet.explain.explain import explain  # late: only this verb needs it
     from labnet.explain.now import judged
+
+    desired = explanation(lab, tracer.known(), source, target, protocol, port)
+    if desired_only or not isinstance(lab.kernel, LinuxKernel):
+        return desired.document()
+    claims, ends = _world(lab, tracer.known()), (_end(lab, source), _end(lab, target))
+    now, spaces = await asyncio.to_thread(_observed, tracer, lab.ec2.state, claims, source, desired, ends)
+    return judged(desired, replace(now, differences=_differences(lab, spaces)))
+
+
+def explanation(lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None) -> Explanation:
+    """The verdict of the desired state. Errors: UsageError for what cannot be an end."""
+    from labnet.explain.explain import explain  # late: only this verb needs it
 
     for end in (source, target):
         if not end.address:
@@ -45,12 +56,7 @@ async def explained(
         raise UsageError(f"nothing of this lab has the address {source.name}", "a way begins at a pod, a node or the internet")
     if source.kind == "internet" and target.kind == "internet":
         raise UsageError("both ends are in the Internet", "one of them is a pod, a node or an address of a VPC")
-    claims, ends = _world(lab, tracer.known()), (_end(lab, source), _end(lab, target))
-    desired = explain(lab.ec2.state, claims, *ends, protocol, port)
-    if desired_only or not isinstance(lab.kernel, LinuxKernel):
-        return desired.document()
-    now, spaces = await asyncio.to_thread(_observed, tracer, lab.ec2.state, claims, source, desired, ends)
-    return judged(desired, replace(now, differences=_differences(lab, spaces)))
+    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port)
 
 
 def _observed(

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import LabnetError, UsageError
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.explaining import explanation
 from labnet.lab.targets import Known, Target
+from labnet.lab.tracing_judge import judged
 from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
+from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.load import observed_world
 from labnet.trace.world import Role, World, wires_of
 
 if TYPE_CHECKING:
+    from labnet.explain.verdict import Explanation
     from labnet.lab.world import World as Lab
     from labnet.trace.run import TraceResult
 
@@ -66,19 +70,31 @@ class Tracer:
         return door
 
     async def trace(
-        self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False
+        self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,
+        verbose: bool = False,
     ) -> Traced:
-        """Send one probe and follow it. Errors: UsageError for what cannot be a source or a target."""
+        """Send one probe and follow it; `verbose`: the text tells what was passed over too.
+
+        Errors: UsageError for what cannot be a source or a target.
+        """
         for end, what in ((source, "source"), (target, "target")):
             if not end.address:
                 raise UsageError(f"{end.name} has no address", "'labnet status' says why")
             if what == "source" and not end.netns:
                 raise UsageError(f"nothing of this lab has the address {end.name}", "a trace starts at a pod, a node or the internet")
-        result = await asyncio.to_thread(self._run, source, target, cast(Protocol, protocol), port)
-        results = [result]
+        results = [await self._one_way(source, target, cast(Protocol, protocol), port)]
         if both_ways and target.netns:
-            results.append(await asyncio.to_thread(self._run, target, source, cast(Protocol, protocol), port))
-        return self._told(results)
+            results.append(await self._one_way(target, source, cast(Protocol, protocol), port))
+        return self._told(results, verbose)
+
+    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+        """One probe, followed, and set beside what `explain` says."""
+        result = await asyncio.to_thread(self._run, source, target, protocol, port)
+        try:
+            said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
+        except (UsageError, KeyError):
+            said = None  # not every target is one that `explain` judges
+        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles()[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
@@ -87,7 +103,7 @@ class Tracer:
         try:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
-                port=port or 0, target_netns=target.netns,
+                port=port or 0, target_netns=target.netns, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
             )
             return trace(door, lambda: self.world(door), request)
         finally:
@@ -95,10 +111,17 @@ class Tracer:
 
     def world(self, door: LinuxKernel) -> World:
         """Everything of the lab as it is now, read when it is asked for."""
+        roles, owners = self._roles()
+        lab = self._lab
+        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        return observed_world(door, roles, wires, owners)
+
+    def _roles(self) -> tuple[dict[str, Role], dict[str, str]]:
+        """What each namespace of the lab is, and whose."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}
-        for name in door.known:
+        for name in lab.kernel.known if isinstance(lab.kernel, LinuxKernel) else ():
             roles[name], owners[name] = _place(lab.lab, name)
         for nat in lab.ec2.state.nat_gateways.values():
             owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)
@@ -109,15 +132,16 @@ class Tracer:
             if not pod.host_network:
                 netns = names.pod_netns(lab.lab, pod.namespace, pod.name)
                 roles[netns], owners[netns] = "pod", pod.name if pod.namespace == "default" else pod.key
-        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
-        return observed_world(door, roles, wires, owners)
+        return roles, owners
 
-    def _told(self, results: list[TraceResult]) -> Traced:
+    def _told(self, results: list[TraceResult], verbose: bool) -> Traced:
         from labnet.trace.render.json import render_json
-        from labnet.trace.render.text import render_text
+        from labnet.trace.render.text import render_symmetry, render_text
 
-        text = "\n\n".join(render_text(result.path, result.macs) for result in results)
+        text = "\n\n".join(render_text(result.path, result.macs, verbose=verbose) for result in results)
         path = results[0].path if len(results) == 1 else replace(results[0].path, back=results[1].path)
+        if len(results) > 1 and path.symmetry is not None:
+            text += f"\n\n{render_symmetry(path.symmetry)}"
         return Traced(path, text, render_json(path), tuple(results))
 
 

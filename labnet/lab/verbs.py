@@ -108,7 +108,9 @@ class Verbs:
     async def trace(self, args: Args, emit: Emit) -> Answer:
         """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
         source, target, protocol, port = self._asked(args)
-        traced = await self._tracer.trace(source, target, protocol, port, both_ways=bool(args.get("bothWays")))
+        traced = await self._tracer.trace(
+            source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules"))
+        )
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
         return {"text": traced.text, "json": traced.document}

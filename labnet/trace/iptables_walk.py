@@ -82,7 +82,8 @@ class _Walk:
     def told(self, chain: str, number: int, rule: IptablesRule) -> NetfilterRule:
         jump = (self.table, rule.target) in self.tables.chains
         verdict = f"{'goto' if rule.goto else 'jump'} {rule.target}" if jump else rule.target or "continue"
-        return NetfilterRule("legacy" if self.tables.backend == "legacy" else "iptables-nft", "ip", self.table, chain, number, 0, rule.text, verdict)
+        legacy = self.tables.backend == "legacy"
+        return NetfilterRule("legacy" if legacy else "iptables-nft", "ip", self.table, chain, number, 0, rule.text, verdict)
 
     def noted(self, so_far: Outcome, chain: str, text: str) -> Outcome:
         return replace(so_far, matched=(*so_far.matched, f"{self.table} {chain}: {text}"))

@@ -38,6 +38,7 @@ from labnet.trace.world import Host
 
 MAX_DEPTH = 32
 CLASS_ID = re.compile(r"[0-9a-f]{0,4}:[0-9a-f]{0,4}")
+CLASS_WORDS = {"none": 0, "root": 0xFFFFFFFF}
 NUMERIC_FIELDS = frozenset({"meta mark", "ct mark", "meta priority", "ip ttl"})
 XTABLES = frozenset({"nat", "mangle", "filter", "raw", "security"})
 LOAD_FAMILIES = frozenset({"ip", "inet", "netdev", "arp"})
@@ -293,6 +294,8 @@ def _number(word: str) -> int | None:
     """A word as a number: decimal, hexadecimal, an address, a protocol's name, a class id (``1:2``); None for anything else."""
     if word in PROTOCOL_NUMBERS:
         return PROTOCOL_NUMBERS[word]
+    if word in CLASS_WORDS:
+        return CLASS_WORDS[word]
     if CLASS_ID.fullmatch(word):
         major, _, minor = word.partition(":")
         return int(major or "0", 16) << 16 | int(minor or "0", 16)

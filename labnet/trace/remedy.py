@@ -196,30 +196,21 @@ def _of_filters(world: World, probe: Probe, end: Hop, state: KernelState, path: 
 
 
 def _of_neighbours(world: World, path: Path) -> Iterator[Candidate]:
-    """The MAC that the other end of a wire really has."""
+    """The MAC that the other end of a wire really has, or none, so that it is asked for."""
     assert path.drop is not None
     if path.drop.check != "neighbour":
         return
     for hop in reversed(path.hops[: path.drop.hop]):
-        for entry in world.states[hop.netns].all(Neigh) if hop.direction == "out" else ():
+        state = world.states[hop.netns]
+        for entry in [one for one in state.all(Neigh) if hop.direction == "out" and one.link == hop.link and one.family == "inet"]:
+            words = f"{entry.address} on {entry.link} of {hop.owner}"
             peer = world.wires.get((hop.netns, entry.link))
             behind = next((link.mac for link in world.states[peer[0]].all(Link) if link.name == peer[1]), None) if peer else None
-            for mac in dict.fromkeys(filter(None, (behind, _owner_mac(world, entry.address)))):
-                if entry.link == hop.link and mac != entry.mac:
-                    text = f"the neighbour {entry.address} on {entry.link} of {hop.owner} at {mac} (it is at {entry.mac or 'no MAC'})"
-                    yield _candidate(world, path.probe, text, hop.netns, [replace(entry, mac=mac, state="permanent")])
-
-
-def _owner_mac(world: World, address: str) -> str | None:
-    """The MAC of the link that has an address."""
-    for netns, role in world.roles.items():
-        if role not in ("node", "pod"):
-            continue
-        state = world.states[netns]
-        for route in state.all(Route):
-            if route.type == "local" and route.dst == f"{address}/32":
-                return next((link.mac for link in state.all(Link) if link.name == route.dev), None)
-    return None
+            if behind and behind != entry.mac:
+                text = f"the neighbour {words} at {behind} (it is at {entry.mac or 'no MAC'})"
+                yield _candidate(world, path.probe, text, hop.netns, [replace(entry, mac=behind, state="permanent")])
+            text = f"the neighbour {words} learned anew (it is at {entry.mac or 'no MAC'})"
+            yield Candidate(text, _with(world, {hop.netns: without(state, [entry])}), path.probe)
 
 
 def _of_routing(world: World, path: Path, hop: Hop) -> Iterator[Candidate]:

@@ -25,11 +25,13 @@ from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
 from labnet.trace.remedy import CloudChange, with_remedy
 from labnet.trace.routing import LOOPBACK
+from labnet.trace.symmetry import answer_places, symmetry
 from labnet.trace.taps import taps
 from labnet.trace.world import World
 
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
-FIRST_SOURCE_PORT, SOURCE_PORTS = 20_000, 10_000
+FIRST_SOURCE_PORT, SOURCE_PORTS = 32_768, 28_000  # of those that Linux itself chooses from, as a network ACL expects them
+LAST_LOOK_S = 0.002
 COUNTED_ROLES = frozenset({"vpc", "igw", "nat"})
 
 
@@ -108,8 +110,10 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
         refused=(refused.strerror or str(refused)) if refused is not None else "",
         lost=capture.lost, owners=world.owners, clock_offset_ns=time.time_ns() - time.monotonic_ns(),
     )
-    frames = belonging(identified(capture.frames, probe))
+    parts = identified(capture.frames, probe)
+    frames = belonging(parts)
     path = replace(correlate(walked, frames, evidence), source=request.source_name, target=request.target_name)
+    path = replace(path, symmetry=symmetry(path, answer_places(parts)))
     path = with_remedy(world, request.source_netns, with_account(path, inside.account(frames)), request.changes)
     return TraceResult(path, tuple(frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
 
@@ -124,6 +128,7 @@ class _Watch:
         self._hopeless = hopeless
         self._seen: set[tuple[str, str, str]] = set()
         self._answered = False
+        self._looks = 1
         probe = walked.path.probe
         self._own_answer = probe.protocol, FlowTuple(probe.dst, probe.src, probe.dst_port, probe.src_port)
 
@@ -136,6 +141,11 @@ class _Watch:
         elif frame.netns == self._source and frame.direction == "in" and (part is not None or flow_of(frame.data) == self._own_answer):
             self._answered = True
         return part is not None or could_answer(frame.data, probe)
+
+    def last_look_s(self) -> float:
+        """Once more: where the answer came by on its way may be drained after where it arrived."""
+        looks, self._looks = self._looks, 0
+        return LAST_LOOK_S if looks else 0.0
 
     def remaining_s(self) -> float:
         """Seconds of silence that end the trace; 0 when all has been seen."""

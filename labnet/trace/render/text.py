@@ -5,26 +5,45 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from labnet.model.packet import Decision, Drop, Frame, Hop, Path
+from labnet.model.packet import Decision, Drop, FabricCheck, Frame, Hop, Path, Symmetry
 from labnet.trace.routing import table_name
 
 COLUMNS = 100
 WHERE_COLUMNS = 34
 INDENT = " " * 6
 REASON_COLUMNS = 10
+WON, PASSED_OVER = "*", "-"
 
 
-def render_text(path: Path, macs: Mapping[str, str] | None = None) -> str:
-    """The whole trace; `macs` says whose each MAC is (`labels.mac_labels`). Ends with the verdict, no newline behind it."""
+def render_text(path: Path, macs: Mapping[str, str] | None = None, verbose: bool = False) -> str:
+    """The whole trace; `macs` says whose each MAC is (`labels.mac_labels`). Ends with the verdict, no newline behind it.
+
+    `verbose`: what was passed over too, every netfilter rule that matched, tracked flows, TTL, MTU and rp_filter.
+    """
     probe = path.probe
     ports = f" port {probe.dst_port}" if probe.dst_port else ""
     lines = [f"{path.source} → {path.target}: {probe.protocol}{ports}, {probe.src} → {probe.dst}", ""]
     previous: Hop | None = None
     for hop in path.hops:
-        lines += _hop(hop, previous, macs or {})
+        lines += _hop(hop, previous, macs or {}, verbose)
         previous = hop
-    lines += ["", *_notes(path), verdict(path)]
+    lines += ["", *_notes(path), verdict(path), *_remedy(path.drop)]
+    if path.symmetry is not None and not path.symmetry.symmetric:
+        lines += [render_symmetry(path.symmetry)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def render_symmetry(said: Symmetry) -> str:
+    """Whether the way back is the way there, and where they first differ."""
+    if said.symmetric:
+        return "symmetric: the answer came back the same way"
+    return _filled(f"not symmetric: {said.text}")
+
+
+def _remedy(drop: Drop | None) -> list[str]:
+    if drop is None or drop.counterfactual is None:
+        return []
+    return [_filled(drop.counterfactual.verdict)]
 
 
 def verdict(path: Path) -> str:
@@ -47,7 +66,7 @@ def _filled(text: str) -> str:
     return textwrap.fill(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _hop(hop: Hop, previous: Hop | None, macs: Mapping[str, str]) -> Iterator[str]:
+def _hop(hop: Hop, previous: Hop | None, macs: Mapping[str, str], verbose: bool) -> Iterator[str]:
     """One hop: a headline with the addresses, the MACs, then the reasons.
 
     The frame that comes in at the other end of a wire is the one that went out: its MACs are not repeated.
@@ -60,26 +79,76 @@ def _hop(hop: Hop, previous: Hop | None, macs: Mapping[str, str]) -> Iterator[st
         if previous is None or previous.frame is None or _macs(previous.frame) != _macs(hop.frame):
             yield from _wrapped("frame", f"{_mac(hop.frame.src_mac, macs)} → {_mac(hop.frame.dst_mac, macs)}")
     if hop.decision is not None:
-        yield from _reasons(hop.decision)
+        yield from _routing(hop.decision, verbose)
+        yield from _filters(hop.decision, verbose)
+        yield from _packet(hop.decision, verbose)
 
 
-def _reasons(decision: Decision) -> Iterator[str]:
-    if decision.rule is not None:
+def _routing(decision: Decision, verbose: bool) -> Iterator[str]:
+    """The rule and the route that won; with `verbose` the others in their order, the winner marked."""
+    if verbose and decision.rules:
+        word = "rules"
+        for rule in decision.rules:
+            yield from _wrapped(word, f"{_mark(rule.won)} {rule.priority}: {rule.text}" + (f"   ({rule.reason})" if rule.reason else ""))
+            word = ""
+    elif decision.rule is not None:
         yield from _wrapped("rule", f"{decision.rule.priority}: {decision.rule.text}")
     if decision.table is not None:
         agreed = {None: "", True: "", False: "   (the kernel's own lookup differs)"}[decision.confirmed]
-        yield from _wrapped("table", f"{table_name(decision.table)}: {decision.route or 'no route'}{agreed}")
+        mark = f"{WON} " if verbose and decision.routes else ""
+        yield from _wrapped("table", f"{mark}{table_name(decision.table)}: {decision.route or 'no route'}{agreed}")
+        for route in decision.routes if verbose else ():
+            if not route.won:
+                yield from _wrapped("", f"{PASSED_OVER} {table_name(route.table)}: {route.text}   ({route.reason})")
     elif decision.route:
         yield from _wrapped("route", decision.route)
     if decision.neighbour:
         yield from _wrapped("neigh", decision.neighbour)
-    for rule in decision.netfilter:
-        if not _is_plumbing(rule):
-            yield from _wrapped("filter", rule)
+
+
+def _filters(decision: Decision, verbose: bool) -> Iterator[str]:
+    """Rules of netfilter that did something; with `verbose` all that matched and whether the kernel's trace named them."""
+    for one in decision.fabric:
+        yield from _wrapped("aws", _check(one))
+    if verbose and decision.matched:
+        for rule in decision.matched:
+            seen = {None: "", True: "   (seen by the kernel's trace)", False: "   (NOT seen by the kernel's trace)"}[rule.traced]
+            yield from _wrapped("filter", f"{rule.family} {rule.table} {rule.chain} {rule.number}: {rule.text}{seen}")
+    else:
+        for text in decision.netfilter:
+            if not _is_plumbing(text):
+                yield from _wrapped("filter", text)
     if decision.nat:
         yield from _wrapped("nat", decision.nat)
+
+
+def _packet(decision: Decision, verbose: bool) -> Iterator[str]:
+    """What happened to the packet itself."""
+    if decision.mark_in != decision.mark_out and decision.mark_out is not None and (verbose or not decision.fabric):
+        yield from _wrapped("mark", f"{decision.mark_in or 0:#x} → {decision.mark_out:#x}")
+    flow, path = decision.conntrack, decision.rp_filter
+    if verbose:
+        if flow is not None:
+            yield from _wrapped("flow", f"{flow.before.text if flow.before else 'none'} → {flow.after.text if flow.after else 'none'}")
+        if path is not None:
+            yield from _wrapped("rp_filter", f"{path.value} on {path.link}: {path.verdict}" + (f", {path.text}" if path.text else ""))
+        if decision.ttl_out is not None and decision.ttl_in != decision.ttl_out:
+            yield from _wrapped("ttl", f"{decision.ttl_in} → {decision.ttl_out}")
+        if decision.mtu_bytes:
+            yield from _wrapped("mtu", f"{decision.mtu_bytes} bytes")
     if decision.check:
         yield from _wrapped("check", decision.check)
+
+
+def _check(one: FabricCheck) -> str:
+    """``security-group sg-… egress: sgr-… …``."""
+    words = [one.kind, one.id, *([one.way] if one.way else [])]
+    rule = f"{one.rule}: " if one.rule.startswith("sgr-") else ""
+    return f"{' '.join(words)}: {rule}{one.text}" + ("" if one.verdict == "passes" else "   (stops it)")
+
+
+def _mark(won: bool) -> str:
+    return WON if won else PASSED_OVER
 
 
 def _is_plumbing(rule: str) -> bool:
@@ -95,9 +164,12 @@ def _wrapped(word: str, text: str) -> Iterator[str]:
 
 
 def _notes(path: Path) -> list[str]:
+    """Notes, then findings that no note says already."""
     lines: list[str] = []
-    for note in path.notes:
-        lines += textwrap.wrap(note, COLUMNS, initial_indent="note: ", subsequent_indent="      ", break_on_hyphens=False)
+    said = [("note: ", note) for note in path.notes]
+    said += [("finding: ", one.text) for one in path.findings if one.kind != "seen"]
+    for word, text in said:
+        lines += textwrap.wrap(text, COLUMNS, initial_indent=word, subsequent_indent=" " * len(word), break_on_hyphens=False)
     return [*lines, ""] if lines else []
 
 
