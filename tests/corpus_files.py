@@ -12,8 +12,8 @@ import yaml
 FOLDER = Path(__file__).parent / "corpus"
 KEYS = {"title", "shows", "scenario", "set", "listen", "prepare", "before", "break", "probe", "evidence", "trace", "explain", "mend"}
 NEEDED = {"title", "shows", "scenario", "break", "probe", "evidence", "trace", "explain", "mend"}
-PROBE = {"from", "to", "protocol", "port", "size", "ttl"}
-TRACE = {"check", "at", "link", "text", "way", "error"}
+PROBE = {"from", "to", "protocol", "port", "size", "ttl", "asks"}
+TRACE = {"check", "at", "link", "text", "way", "error", "finding"}
 EXPLAIN = {"kind", "id", "code", "reason", "difference", "way", "error"}
 EVIDENCE: dict[str, set[str]] = {
     "counter": {"in", "counter"}, "stat": {"in", "stat"}, "rule": {"in", "table", "rule"}, "prints": {"in", "command", "prints"},
@@ -69,7 +69,7 @@ def read(name: str, text: str) -> Case:
         raise CorpusError(f"{name}: no mapping")
     _keys(name, "case", said, KEYS, NEEDED)
     _keys(name, "probe", said["probe"], PROBE, {"from", "to"})
-    _keys(name, "trace", said["trace"], TRACE, {"error"} if "error" in said["trace"] else {"check", "at"})
+    _keys(name, "trace", said["trace"], TRACE, set() if {"error", "finding"} & set(said["trace"]) else {"check", "at"})
     _keys(name, "explain", said["explain"], EXPLAIN, {"error"} if "error" in said["explain"] else {"kind"})
     if said["shows"] not in CAUSES:
         raise CorpusError(f"{name}: shows {said['shows']!r}, which is no cause of {', '.join(sorted(CAUSES))}")

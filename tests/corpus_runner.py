@@ -17,7 +17,9 @@ import yaml
 from corpus_files import Case
 from world_runner import RunningWorld
 
+from labnet.ec2.imds_http import ImdsServer, new_tokens
 from labnet.errors import LabnetError
+from labnet.lab.imds import serve_imds
 from labnet.lab.targets import find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs import Verbs
@@ -40,6 +42,7 @@ class Broken:
         self.verbs = Verbs(self.lab.world)
         self._listening: list[tuple[str, str, int, socket.socket]] = []
         self._watching: list[socket.socket] = []
+        self._servers: list[ImdsServer] = []
         self._kept: dict[str, str] = {}
         self.probe = dict(case.probe)
 
@@ -47,6 +50,8 @@ class Broken:
         """Sockets first: they hold their namespaces."""
         for sock in (*self._watching, *(one[-1] for one in self._listening)):
             sock.close()
+        for server in self._servers:
+            self.lab.do(server.close())
         self.lab.close()
 
     # ---- steps ------------------------------------------------------------------------------------------------------------
@@ -78,6 +83,12 @@ class Broken:
 
     def _do_fault(self, **args: Any) -> None:
         asyncio.run(self.verbs.table()["fault-api"](args, lambda event: None))
+
+    def _do_serve_metadata(self) -> None:
+        """The lab's own metadata service, which this kind of lab leaves out."""
+        [vpc_id] = self.lab.world.ec2.state.vpcs
+        world = self.lab.world
+        self._servers.append(self.lab.do(serve_imds(world.ec2, self.lab.kernel, self.lab.clock, new_tokens(), vpc_id)))
 
     def _do_repair(self) -> None:
         self.lab.world.repair()
@@ -202,6 +213,10 @@ class Broken:
         probe = self.probe
         source, target = (find_target(Tracer(self.lab.world).known(), str(self.filled(probe[end]))) for end in ("from", "to"))
         protocol = probe.get("protocol", "tcp" if "port" in probe else "icmp")
+        if "asks" in probe:
+            words = shlex.split(self.filled(probe["asks"]))
+            done = self.lab.do(asyncio.to_thread(self.lab.kernel.run, source.netns, words))  # the lab's services answer meanwhile
+            return done.exit_code == 0, done.stdout + done.stderr
         if protocol == "icmp":
             words = ["ping", "-n", "-c1", "-W1", *(["-M", "do", "-s", str(probe["size"] - 28)] if "size" in probe else [])]
             words += ["-t", str(probe["ttl"])] if "ttl" in probe else []
@@ -286,7 +301,8 @@ class Broken:
             assert item["says"] in said, f"{item['says']!r} is not in: {said}"
         elif "prints" in item:
             printed = self.inside(item["in"], item["command"]).stdout
-            assert self.filled(item["prints"]) in printed, f"{item['in']}: {item['command']}: {self.filled(item['prints'])!r} is not in: {printed}"
+            wanted = self.filled(item["prints"])
+            assert wanted in printed, f"{item['in']}: {item['command']}: {wanted!r} is not in: {printed}"
         elif watch is not None:
             ends = self.filled(item["src"]), self.filled(item["dst"])
             seen = ends in list(_packets(watch))
@@ -299,7 +315,7 @@ class Broken:
 
     def asked(self, verb: str) -> dict[str, Any]:
         """The document of `trace` or `explain`; with `error` what it refused."""
-        args = {key: self.filled(value) for key, value in self.probe.items()}
+        args = {key: self.filled(value) for key, value in self.probe.items() if key != "asks"}
         try:
             answer = asyncio.run(getattr(self.verbs, verb)(args, lambda event: None))
         except LabnetError as error:
@@ -339,6 +355,9 @@ class Broken:
         wanted, said = self.filled(self.case.trace), self.asked("trace")
         if "error" in wanted:
             assert wanted["error"] in said.get("error", ""), f"trace: {_brief(said)}"
+            return
+        if "finding" in wanted:
+            assert any(wanted["finding"] in one["text"] for one in said["findings"]), f"trace: no such finding: {said['findings']}"
             return
         back = wanted.get("way") == "back"
         if back:
@@ -386,7 +405,8 @@ def _brief(said: Mapping[str, Any]) -> str:
         return str(said["error"])
     if "hops" in said:
         way = [f"{hop['n']} {hop['owner']} {hop['link']} {hop['direction']}" for hop in said["hops"]]
-        return json.dumps({key: said.get(key) for key in ("delivered", "answer", "drop", "answerDrop", "notes")} | {"way": way}, ensure_ascii=False)
+        told = {key: said.get(key) for key in ("delivered", "answer", "drop", "answerDrop", "notes")}
+        return json.dumps(told | {"way": way}, ensure_ascii=False)
     return json.dumps({key: said.get(key) for key in ("reachable", "explanation", "differences")}, ensure_ascii=False)
 
 

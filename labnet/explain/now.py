@@ -63,17 +63,16 @@ class Observed:
 
 
 def judged(desired: Explanation, now: Observed) -> dict[str, Any]:
-    """The Explanation document: reachable is what is so by the claims and by what is there.
+    """The Explanation document: reachable is what is so now. `desired` keeps the verdict of the claims beside it.
 
-    Where the claims let it pass and what is there does not, the document's explanation and components are those of now, and
-    `desired` keeps the verdict of the claims.
+    Where both stop it, what the claims say is shown: it would be so after `labnet repair` too.
     """
     stopped = now.stopped
     differences = [one.document() for one in now.differences]
-    if not desired.reachable or stopped is None:
-        return {**desired.document(), "desired": {"reachable": desired.reachable}, "differences": differences}
-    shown = replace(now.explanation, components=_up_to(now.explanation, stopped))
-    return {**shown.document(), "desired": {"reachable": True}, "differences": differences}
+    shown = desired if stopped is not None and not desired.reachable else now.explanation
+    if stopped is not None and desired.reachable:
+        shown = replace(shown, components=_up_to(shown, stopped))
+    return {**shown.document(), "desired": {"reachable": desired.reachable}, "differences": differences}
 
 
 def _up_to(explanation: Explanation, stopped: Component) -> tuple[Component, ...]:

@@ -16,9 +16,34 @@ from typing import Literal, cast
 
 from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
-from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
+from labnet.kernel.rtnl_encode import (
+    FAMILIES,
+    FIB_RULE_INVERT,
+    NLM_F_REQUEST,
+    NUD_PERMANENT,
+    PROTOCOLS,
+    ROUTE_TYPES,
+    RTNH_F_ONLINK,
+    RULE_ACTIONS,
+    SCOPES,
+)
 from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
-from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
+from labnet.model.netstate import (
+    TABLE_MAIN,
+    Addr,
+    Family,
+    KernelObject,
+    Link,
+    LinkMtu,
+    LinkUp,
+    Neigh,
+    Route,
+    RouteType,
+    Rule,
+    RuleAction,
+    RuleExtras,
+    Sysctl,
+)
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
@@ -31,6 +56,9 @@ _FAMILY_NAMES: dict[int, Family] = {number: name for name, number in FAMILIES.it
 _SCOPE_NAMES = {number: name for name, number in SCOPES.items()}
 _TYPE_NAMES = {number: name for name, number in ROUTE_TYPES.items()}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+UNREAD_RULE_ATTRIBUTES = {11: "realms", 12: "tun_id", 13: "suppress_ifgroup", 19: "l3mdev", 25: "dscp"}
+NOTHING = 0xFFFFFFFF
+"""How the kernel says that a rule suppresses nothing."""
 _SILENT_TYPES = ("blackhole", "unreachable", "prohibit", "throw")
 _NEIGH_STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", NUD_PERMANENT: "permanent"}
 _ABSENT_TABLES = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
@@ -183,13 +211,14 @@ def _rules(door: RtnlSocket) -> list[Rule]:
 
 
 def _rule(row: bytes, family: Family) -> Rule | None:
-    """One rule; None for those that do something else than look a table up: no plan has them."""
+    """One rule; None for an action that no kernel known here has."""
     _family, dst_bits, src_bits, _tos, table, _res1, _res2, action, _flags = _ROUTE.unpack_from(row)
-    if action != FR_ACT_TO_TBL:
-        return None
     said = attributes(row, 12)
+    if action not in RULE_ACTIONS.values():
+        return None
     mask = _u32(said.get(16))
     marked = 10 in said and not (mask == 0 and not _u32(said[10]))
+    extras = _extras(row, said)
     return Rule(
         _u32(said.get(6)) or 0, _u32(said.get(15)) or table, family,
         src=f"{_address(said[2])}/{src_bits}" if 2 in said else None,
@@ -198,7 +227,29 @@ def _rule(row: bytes, family: Family) -> Rule | None:
         fwmask=mask if marked and mask != 0xFFFFFFFF else None,
         iif=_text(said[3]) if 3 in said else None,
         oif=_text(said[17]) if 17 in said else None,
+        extras=extras if extras != RuleExtras() else None,
     )
+
+
+def _extras(row: bytes, said: Mapping[int, bytes]) -> RuleExtras:
+    """What a rule says that no plan does. Source: include/uapi/linux/fib_rules.h"""
+    _family, _dst, _src, tos, _table, _res1, _res2, action, flags = _ROUTE.unpack_from(row)
+    suppress = _u32(said.get(14))
+    unread = [(word, int.from_bytes(said[number], sys.byteorder)) for number, word in UNREAD_RULE_ATTRIBUTES.items() if number in said]
+    return RuleExtras(
+        action=cast(RuleAction, next(word for word, number in RULE_ACTIONS.items() if number == action)), goto=_u32(said.get(4)) or 0,
+        inverted=bool(flags & FIB_RULE_INVERT), tos=tos, ip_protocol=said[22][0] if 22 in said else 0,
+        sport=_pair("=HH", said.get(23)), dport=_pair("=HH", said.get(24)), uids=_pair("=II", said.get(20)),
+        suppress_bits=None if suppress in (None, NOTHING) else suppress,
+        unread=tuple((word, value) for word, value in unread if value not in (0, NOTHING)),
+    )
+
+
+def _pair(shape: str, value: bytes | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, last = struct.unpack_from(shape, value)
+    return (first, last) if first or last else None
 
 
 def neighbours(door: RtnlSocket, names: Mapping[int, str]) -> list[Neigh]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import LabnetError, UsageError
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.addressless import addressless
 from labnet.lab.explaining import explanation
 from labnet.lab.targets import Known, Target
 from labnet.lab.tracing_judge import judged
@@ -71,7 +72,7 @@ class Tracer:
 
     async def trace(
         self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,
-        verbose: bool = False,
+        verbose: bool = False, size_bytes: int = 0,
     ) -> Traced:
         """Send one probe and follow it; `verbose`: the text tells what was passed over too.
 
@@ -79,31 +80,32 @@ class Tracer:
         """
         for end, what in ((source, "source"), (target, "target")):
             if not end.address:
-                raise UsageError(f"{end.name} has no address", "'labnet status' says why")
+                raise addressless(self._lab, end)
             if what == "source" and not end.netns:
                 raise UsageError(f"nothing of this lab has the address {end.name}", "a trace starts at a pod, a node or the internet")
-        results = [await self._one_way(source, target, cast(Protocol, protocol), port)]
+        results = [await self._one_way(source, target, cast(Protocol, protocol), port, size_bytes)]
         if both_ways and target.netns:
-            results.append(await self._one_way(target, source, cast(Protocol, protocol), port))
+            results.append(await self._one_way(target, source, cast(Protocol, protocol), port, size_bytes))
         return self._told(results, verbose)
 
-    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         """One probe, followed, and set beside what `explain` says."""
-        result = await asyncio.to_thread(self._run, source, target, protocol, port)
+        result = await asyncio.to_thread(self._run, source, target, protocol, port, size_bytes)
         try:
-            said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
+            asked = source, target, protocol, result.path.probe.dst_port or None, size_bytes
+            said: Explanation | None = explanation(self._lab, self.known(), *asked)
         except (UsageError, KeyError):
             said = None  # not every target is one that `explain` judges
         return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles()[0]))
 
-    def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+    def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
 
         door = self.kernel()
         try:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
-                port=port or 0, target_netns=target.netns, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
+                port=port or 0, target_netns=target.netns, length=size_bytes, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
             )
             return trace(door, lambda: self.world(door), request)
         finally:

@@ -238,8 +238,11 @@ def _answer(own: Sequence[Captured], answers: Answers, evidence: Evidence) -> tu
         return "", None
     if any(frame.netns == own[0].netns and frame.direction == "in" for frame in back):
         return "arrived", None
-    counted = {check: comment for check, comment in _counted_checks(evidence).items() if check in ON_THE_WAY_BACK}
-    drops = [Drop(len(own), check, words.sentence_of(comment), comment) for check, comment in counted.items()]
+    drops = [
+        Drop(len(own), check, words.sentence_of(comment), comment, owner=evidence.owners.get(netns, netns))
+        for (netns, comment), packets in evidence.counted.items()
+        if packets > 0 and (check := words.check_of(comment)) in ON_THE_WAY_BACK
+    ]
     return "lost", drops[0] if drops else None
 
 

@@ -7,11 +7,12 @@ its text goes to `unknown` and the walk goes on behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
+from typing import Literal
 
 from labnet.model.addressing import contains
-from labnet.model.netstate import Backend, IptChain, IptRule
+from labnet.model.netstate import Backend, IptChain, IptPolicy, IptRule
 from labnet.model.packet import NetfilterRule
 from labnet.model.values import frozen
 from labnet.trace.flight import MARK_BITS, PROTOCOL_NUMBERS, InFlight, Outcome
@@ -28,6 +29,8 @@ class Tables:
 
     chains: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     backend: Backend = "legacy"
+    policies: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Of built-in chains whose policy is not ACCEPT."""
 
     @classmethod
     def of(cls, host: Host) -> tuple[Tables, ...]:
@@ -39,14 +42,26 @@ class Tables:
         for rule in host.state.all(IptRule):
             if rule.family == "inet":
                 found.setdefault(rule.backend, {}).setdefault((rule.table, rule.chain), []).append(rule.spec)
-        return tuple(cls({key: tuple(rules) for key, rules in chains.items()}, backend) for backend, chains in found.items())
+        policies: dict[Backend, dict[tuple[str, str], str]] = {}
+        for item in host.state.all(IptPolicy):
+            if item.family == "inet":
+                found.setdefault(item.backend, {})
+                policies.setdefault(item.backend, {})[item.table, item.chain] = item.policy
+        return tuple(
+            cls({key: tuple(rules) for key, rules in chains.items()}, backend, policies.get(backend, {})) for backend, chains in found.items()
+        )
 
 
 def run_table(tables: Tables, host: Host, table: str, chain: str, packet: InFlight) -> Outcome:
-    """Walk a built-in chain of a table; falling off its end accepts (policies are no part of a state)."""
+    """Walk a built-in chain of a table; who falls off its end meets its policy."""
     walk = _Walk(tables, host, table)
-    outcome, _ = walk.chain(chain, Outcome(packet), 0)
-    return outcome
+    outcome, decided = walk.chain(chain, Outcome(packet), 0)
+    policy = tables.policies.get((table, chain), "ACCEPT")
+    if decided or policy == "ACCEPT":
+        return outcome
+    backend: Literal["legacy", "iptables-nft"] = "legacy" if tables.backend == "legacy" else "iptables-nft"
+    told = NetfilterRule(backend, "ip", table, chain, 0, 0, f"policy {policy}", policy)
+    return replace(outcome, verdict="drop", rule=f"{table} {chain}: its policy is {policy}", rules=(*outcome.rules, told))
 
 
 @frozen

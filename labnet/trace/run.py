@@ -27,7 +27,8 @@ from labnet.trace.remedy import CloudChange, with_remedy
 from labnet.trace.routing import LOOPBACK
 from labnet.trace.symmetry import answer_places, symmetry
 from labnet.trace.taps import taps
-from labnet.trace.world import World
+from labnet.trace.way_back import with_lost_answer
+from labnet.trace.world import Host, World
 
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
 FIRST_SOURCE_PORT, SOURCE_PORTS = 32_768, 28_000  # of those that Linux itself chooses from, as a network ACL expects them
@@ -39,6 +40,7 @@ COUNTED_ROLES = frozenset({"vpc", "igw", "nat"})
 class TraceRequest:
     """What to trace: from a namespace to an address; names are for the reader. `port` 0 = 80 for TCP, 7 (echo) for UDP.
 
+    `ttl` 0 is the namespace's own; `length` in bytes from the IP header on, 0 = no more than the probe needs.
     `source_ip` "" lets the kernel choose; `target_netns` "" when nobody here owns the address; `ident` 0 = a random one.
     `changes` makes the changes of the VPC that may be tried where it drops the packet; without them only kernel state is tried.
     """
@@ -51,7 +53,7 @@ class TraceRequest:
     port: int = 0
     target_netns: str = ""
     source_ip: str = ""
-    ttl: int = 64
+    ttl: int = 0
     length: int = 0
     ident: int = 0
     changes: Callable[[Path], Iterable[CloudChange]] | None = None
@@ -93,10 +95,11 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     """
     patience = patience or Patience()
     world = load_world()
-    probe = prober.measured(_probe(kernel, request))
+    probe = prober.measured(_probe(kernel, request, request.ttl or Host(world, request.source_netns).default_ttl))
     walked = walk(world, request.source_netns, probe)
     listening = taps(world, walked.path, request.source_netns, request.target_netns)
-    counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
+    ending = {hop.netns for hop in walked.path.hops[-1:] if walked.path.drop is not None and walked.path.drop.counter}
+    counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES or netns in ending]
     before = _counters(kernel, counted_in)
     inside = Inside(kernel, world, walked.path)
     with Capture(kernel, listening) as capture, inside:
@@ -114,7 +117,9 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     frames = belonging(parts)
     path = replace(correlate(walked, frames, evidence), source=request.source_name, target=request.target_name)
     path = replace(path, symmetry=symmetry(path, answer_places(parts)))
-    path = with_remedy(world, request.source_netns, with_account(path, inside.account(frames)), request.changes)
+    path = with_account(path, inside.account(frames))
+    path = with_lost_answer(world, path, [frame for part, frame in identified(capture.frames, probe) if part == "answer"])
+    path = with_remedy(world, request.source_netns, path, request.changes)
     return TraceResult(path, tuple(frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
 
 
@@ -156,7 +161,7 @@ class _Watch:
         return self._patience.arrival_s
 
 
-def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
+def _probe(kernel: Kernel, request: TraceRequest, ttl: int) -> Probe:
     ident = request.ident or int.from_bytes(os.urandom(4), "big")
     ident |= 0 if ident & 0xFFFF else 1  # the kernel would number a packet without identification itself
     source = request.source_ip
@@ -166,7 +171,7 @@ def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
     has_ports = request.protocol != "icmp"
     return Probe(
         protocol=request.protocol, src=source, dst=request.target_ip, src_port=FIRST_SOURCE_PORT + ident % SOURCE_PORTS if has_ports else 0,
-        dst_port=(request.port or DEFAULT_PORTS[request.protocol]) if has_ports else 0, ident=ident, ttl=request.ttl, length=request.length,
+        dst_port=(request.port or DEFAULT_PORTS[request.protocol]) if has_ports else 0, ident=ident, ttl=ttl, length=request.length,
     )
 
 
