@@ -17,9 +17,9 @@ import yaml
 from corpus_files import Case
 from world_runner import RunningWorld
 
-from labnet.ec2.imds_http import ImdsServer, new_tokens
+from labnet.ec2.imds_http import ImdsServer
 from labnet.errors import LabnetError
-from labnet.lab.imds import serve_imds
+from labnet.lab.imds import new_tokens, serve_imds
 from labnet.lab.targets import find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs import Verbs

@@ -1,6 +1,7 @@
 """Single conntrack entries by their tuple, without a dump: the kernel's table is shared by the whole machine.
 
     CTA_TUPLE_ORIG 1 { CTA_TUPLE_IP 1 { v4 src 1, dst 2 }, CTA_TUPLE_PROTO 2 { num 1, ports 2 3 | icmp id 4, type 5, code 6 } }
+    Source: docs/sources.md#kernel-traces
 """
 
 from __future__ import annotations

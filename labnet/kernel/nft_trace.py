@@ -8,7 +8,8 @@
     table netdev labnet_trace { chain ingressN { type filter hook ingress device "…" priority -500; … } }
 
 The mark that `meta nftrace set 1` leaves on the packet is the one of iptables' TRACE target too: rules of iptables-nft come with
-nf_tables' events, those of iptables-legacy over nfnetlink_log, once that is the namespace's logger. It ends with the namespace.
+nf_tables' events, those of iptables-legacy over nfnetlink_log, once that is the namespace's logger. It is put back afterwards.
+Source: docs/sources.md#kernel-traces
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
 META_NFTRACE, REGISTER = 12, 1
 NFTRACE_GROUP, ADD_MEMBERSHIP = 9, 1
 TYPE_RULE, TYPE_POLICY = 3, 1
+POLICY = 16  # NFTA_TRACE_POLICY
 VERDICTS = {0: "drop", 1: "accept", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return"}
 LOG_SUBSYSTEM, LOG_PACKET, LOG_CONFIG = 4, 0, 1
 LOGGER = "/proc/sys/net/netfilter/nf_log/2"  # of AF_INET
@@ -184,7 +186,7 @@ def _trace_messages(data: bytes) -> Iterator[tuple[int, RuleEvent, int]]:
         if what not in (TYPE_RULE, TYPE_POLICY):
             continue
         verdict = fields_of(fields.get(5, b""))
-        code = struct.unpack(">i", verdict[1])[0] if 1 in verdict else unsigned(fields.get(10, b""))
+        code = struct.unpack(">i", verdict[1])[0] if 1 in verdict else unsigned(fields.get(POLICY, b""))
         words = f"{VERDICTS.get(code, code)} {string(verdict.get(2, b''))}".rstrip()
         handle = unsigned(fields.get(3, b"")) if what == TYPE_RULE else 0
         event = RuleEvent(FAMILY_NAMES.get(body[0], str(body[0])), string(fields[1]), string(fields[2]), 0, handle, words)

@@ -19,6 +19,7 @@ from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
 from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.load import observed_world
+from labnet.trace.symmetry import symmetry
 from labnet.trace.world import Role, World, wires_of
 
 if TYPE_CHECKING:
@@ -141,7 +142,11 @@ class Tracer:
         from labnet.trace.render.text import render_symmetry, render_text
 
         text = "\n\n".join(render_text(result.path, result.macs, verbose=verbose) for result in results)
-        path = results[0].path if len(results) == 1 else replace(results[0].path, back=results[1].path)
+        path = results[0].path
+        if len(results) > 1:
+            back = results[1].path
+            way = [(hop.netns, hop.link, hop.direction) for hop in back.hops if hop.frame is not None]
+            path = replace(path, back=back, symmetry=path.symmetry or symmetry(path, way))
         if len(results) > 1 and path.symmetry is not None:
             text += f"\n\n{render_symmetry(path.symmetry)}"
         return Traced(path, text, render_json(path), tuple(results))

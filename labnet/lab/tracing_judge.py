@@ -21,7 +21,7 @@ GATEWAY_ROLES: Mapping[str, Role] = {"internet-gateway": "igw", "nat-gateway": "
 SAME: Mapping[DropCheck, frozenset[str]] = {
     "source-dest-check": frozenset({"eni"}), "security-group-egress": frozenset({"security-group"}),
     "security-group-ingress": frozenset({"security-group"}), "acl": frozenset({"network-acl"}),
-    "blackhole": frozenset({"route-table", "node", "pod"}),
+    "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc"}),
     "no-route": frozenset({"route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni"}),
     "neighbour": frozenset({"vpc", "node", "pod", "eni"}),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
 from labnet.model.packet import Decision, Finding, FlowChange, Hop, KernelLookup, NetfilterRule, Path
@@ -24,8 +24,16 @@ class KernelAccount:
     """By namespace, link and direction of the frame that stood at the door."""
 
 
-def with_account(path: Path, account: KernelAccount) -> Path:
-    """The path with the kernel's own words at each decision, and what does not agree as findings."""
+Words = Callable[[str, RuleEvent], str]
+"""A namespace and an event → the rule in words."""
+
+
+def with_account(path: Path, account: KernelAccount, words: Words | None = None) -> Path:
+    """The path with the kernel's own words at each decision, and what does not agree as findings.
+
+    A drop that nobody could name is named by the rule, or the policy of a chain, of which the kernel says that it dropped the packet.
+    """
+    words = words or (lambda _netns, event: f"{event.family} {event.table} {event.chain}, rule {event.number}")
     findings = [Finding("seen", 0, note) for note in path.notes if _is_difference(note)]
     hops: list[Hop] = []
     untold = {netns: [event for event in events if event.number] for netns, events in account.rules.items()}
@@ -41,8 +49,21 @@ def with_account(path: Path, account: KernelAccount) -> Path:
         if change is not None:
             decision = replace(decision or Decision(), conntrack=change)
         hops.append(replace(hop, decision=decision))
-    findings += _surplus(hops, untold)
-    return replace(path, hops=tuple(hops), findings=(*path.findings, *findings))
+    findings += _surplus(hops, untold, words)
+    return _named_drop(replace(path, hops=tuple(hops), findings=(*path.findings, *findings)), account, words)
+
+
+def _named_drop(path: Path, account: KernelAccount, words: Words) -> Path:
+    if path.drop is None or path.drop.check != "unknown" or not path.hops:
+        return path
+    last = path.hops[path.drop.hop - 1]
+    dropped = next((event for event in reversed(account.rules.get(last.netns, ())) if event.verdict == "drop"), None)
+    if dropped is None:
+        return path
+    text = f"the kernel's trace says who dropped it in {last.owner}: {words(last.netns, dropped)}"
+    hops = list(path.hops)
+    hops[path.drop.hop - 1] = replace(last, decision=replace(last.decision or Decision(), check="netfilter"))
+    return replace(path, hops=tuple(hops), drop=replace(path.drop, check="netfilter", text=text))
 
 
 def _is_difference(note: str) -> bool:
@@ -75,13 +96,13 @@ def _rule_findings(hop: Hop, decision: Decision) -> list[Finding]:
     ]
 
 
-def _surplus(hops: Sequence[Hop], untold: Mapping[str, Sequence[RuleEvent]]) -> list[Finding]:
+def _surplus(hops: Sequence[Hop], untold: Mapping[str, Sequence[RuleEvent]], words: Words) -> list[Finding]:
     found = []
     for netns, events in untold.items():
         hop = next((hop for hop in hops if hop.netns == netns), None)
         for event in dict.fromkeys(events):
             owner = hop.owner if hop is not None else netns
-            text = f"{event.family} {event.table} {event.chain}, rule {event.number} ({event.verdict})"
+            text = f"{words(netns, event)} ({event.verdict})"
             said = f"{owner}: the kernel's trace names a rule that was not foreseen: {text}"
             found.append(Finding("netfilter", hop.n if hop is not None else 0, said))
     return found

@@ -219,7 +219,7 @@ class Walker:
         if answer.route is not None and answer.refused is None:
             return answer.route
         if answer.rule is not None and answer.route is None:
-            self.drop(answer.refused or "no-route", f"a policy rule ends it: {answer.rule.text}")
+            self.drop(answer.refused or "no-route", f"a policy rule of {host.owner} ends it: {answer.rule.text}")
         check, text = words.end_of_route(answer.refused or "no-route", host.role, packet.dst, answer.route)
         return self.drop(check, text)
 

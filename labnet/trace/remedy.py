@@ -225,6 +225,9 @@ def _of_routing(world: World, path: Path, hop: Hop) -> Iterator[Candidate]:
     for route in state.all(Route):
         if route.table == said.table and route.type in END_TYPES and said.routes and said.routes[0].text in route.text:
             yield Candidate(f"the route gone {where}: {route.text}", _with(world, {hop.netns: without(state, [route])}), path.probe)
+    for rule in state.all(Rule):
+        if said.rule is not None and not _born_with(rule) and rule.text == f"{said.rule.priority}: {said.rule.text}":
+            yield Candidate(f"the rule gone {where}: {rule.text}", _with(world, {hop.netns: without(state, [rule])}), path.probe)
     priority = max(0, (said.rule.priority if said.rule else FIRST_FREE) - 1)
     tables = list(dict.fromkeys(route.table for route in state.all(Route) if route.family == "inet" and route.type == "unicast"))
     for table in tables:
@@ -241,6 +244,10 @@ def _of_routing(world: World, path: Path, hop: Hop) -> Iterator[Candidate]:
 
 
 FIRST_FREE, MAIN = 32_766, 254
+
+
+def _born_with(rule: Rule) -> bool:
+    return rule.derived and rule.action == "lookup"
 
 
 def _candidate(world: World, probe: Probe, text: str, netns: str, objects: Sequence[KernelObject]) -> Candidate:

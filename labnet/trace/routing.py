@@ -100,8 +100,8 @@ def _deed(host: Host, rule: Rule, extras: RuleExtras) -> tuple[int, str]:
 def _suppressed(rule: Rule, route: Route) -> bool:
     """Does the rule pass over a route because its prefix is too short?"""
     bits = rule.extras.suppress_bits if rule.extras is not None else None
-    if bits is None:
-        return False
+    if bits is None or route.type in (*END_TYPES, "throw"):
+        return False  # routes that end a packet do so all the same
     return (0 if route.dst == "default" else prefix_length(route.dst) if "/" in route.dst else 32) <= bits
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from labnet.errors import KernelError
@@ -25,6 +26,7 @@ from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
 from labnet.trace.remedy import CloudChange, with_remedy
 from labnet.trace.routing import LOOPBACK
+from labnet.trace.rule_text import rule_text
 from labnet.trace.symmetry import answer_places, symmetry
 from labnet.trace.taps import taps
 from labnet.trace.way_back import with_lost_answer
@@ -117,7 +119,7 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     frames = belonging(parts)
     path = replace(correlate(walked, frames, evidence), source=request.source_name, target=request.target_name)
     path = replace(path, symmetry=symmetry(path, answer_places(parts)))
-    path = with_account(path, inside.account(frames))
+    path = with_account(path, inside.account(frames), partial(rule_text, world))
     path = with_lost_answer(world, path, [frame for part, frame in identified(capture.frames, probe) if part == "answer"])
     path = with_remedy(world, request.source_netns, path, request.changes)
     return TraceResult(path, tuple(frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))

@@ -35,9 +35,7 @@ def render_text(path: Path, macs: Mapping[str, str] | None = None, verbose: bool
 
 def render_symmetry(said: Symmetry) -> str:
     """Whether the way back is the way there, and where they first differ."""
-    if said.symmetric:
-        return "symmetric: the answer came back the same way"
-    return _filled(f"not symmetric: {said.text}")
+    return _filled(f"{'symmetric' if said.symmetric else 'not symmetric'}: {said.text}")
 
 
 def _remedy(drop: Drop | None) -> list[str]:

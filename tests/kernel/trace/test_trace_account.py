@@ -102,7 +102,26 @@ def test_a_rule_that_the_walk_cannot_judge_is_told_by_the_kernel(lab: labs.WalkL
     with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-m length --length 1:9000 -j ACCEPT", backend="nft")):
         path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
     assert path.delivered and [one.kind for one in path.findings] == ["netfilter"]
-    assert "ip filter FORWARD, rule 1" in path.findings[0].text
+    assert "filter FORWARD, rule 1: -m length --length 1:9000 -j ACCEPT" in path.findings[0].text
+
+
+def test_a_drop_that_the_walk_cannot_judge_is_named_by_the_kernel(lab: labs.WalkLab) -> None:
+    with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-m length --length 1:9000 -j DROP", backend="nft")):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+    assert path.drop is not None and path.drop.check == "netfilter", render_text(path)
+    assert "who dropped it in node2: filter FORWARD, rule 1: -m length --length 1:9000 -j DROP" in path.drop.text
+    assert path.hops[-1].owner == "node2" and path.drop.hop == len(path.hops)
+
+
+def test_a_policy_that_drops_is_named_by_the_kernel(lab: labs.WalkLab) -> None:
+    with with_objects(lab, labs.NODE_2, IptRule("filter", "FORWARD", "-p udp -j ACCEPT", backend="nft")):
+        lab.kernel.run(lab.at(labs.NODE_2), ["iptables-nft", "-P", "FORWARD", "DROP"])
+        try:
+            path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+        finally:
+            lab.kernel.run(lab.at(labs.NODE_2), ["iptables-nft", "-P", "FORWARD", "ACCEPT"])
+    assert path.drop is not None and path.drop.check == "netfilter", render_text(path)
+    assert path.drop.text.endswith("node2: the policy of filter FORWARD")
 
 
 def test_a_drop_by_a_users_own_table_is_confirmed(lab: labs.WalkLab) -> None:
@@ -141,14 +160,41 @@ def test_the_kernels_lookup_names_table_and_route(lab: labs.WalkLab) -> None:
     assert answer.route is not None and (answer.route.dst, answer.table) == ("default", 2)
 
 
-def test_a_lookup_that_the_walk_gets_wrong_is_a_finding(lab: labs.WalkLab) -> None:
-    """A rule with an action that no plan has: the kernel refuses, the walk does not know it."""
-    lab.kernel.run(lab.at(labs.NODE_1), ["ip", "rule", "add", "prio", "100", "to", "10.10.5.5", "unreachable"])
+@contextmanager
+def with_rule(lab: labs.WalkLab, netns: str, *words: str) -> Iterator[None]:
+    """A policy rule as somebody adds it by hand."""
+    lab.kernel.run(lab.at(netns), ["ip", "rule", "add", "prio", "100", *words])
     try:
-        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+        yield
     finally:
-        lab.kernel.run(lab.at(labs.NODE_1), ["ip", "rule", "del", "prio", "100"])
+        lab.kernel.run(lab.at(netns), ["ip", "rule", "del", "prio", "100"])
+
+
+def test_a_rule_that_ends_the_packet_is_named(lab: labs.WalkLab) -> None:
+    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "unreachable"):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
+    assert path.drop is not None and path.drop.check == "no-route" and path.findings == ()
+    assert path.drop.text == "a policy rule of node1 ends it: 100: from all to 10.10.5.5 unreachable"
+    assert path.drop.counterfactual is not None
+    assert path.drop.counterfactual.change == "the rule gone on node1: 100: from all to 10.10.5.5 unreachable"
+
+
+def test_a_suppressed_default_route_is_passed_over_as_the_kernel_does(lab: labs.WalkLab) -> None:
+    with with_rule(lab, labs.NODE_1, "from", "10.10.2.6", "lookup", "main", "suppress_prefixlength", "19"):
+        path = go(lab, labs.POD_B, "8.8.8.8", labs.INTERNET).path
+        near = go(lab, labs.POD_B, "10.10.1.5", labs.POD_A).path
+    assert path.delivered and near.delivered and path.findings == () == near.findings
+    tried = {rule.priority: rule.reason for rule in at(path, "node1").rules}
+    assert tried[100].startswith("suppressed: default via 10.10.0.1 dev eth0")
+
+
+def test_a_rule_that_the_walk_does_not_know_is_a_finding(lab: labs.WalkLab) -> None:
+    """Rules that jump to other rules are not read: the kernel goes on with main, the walk with rule 1536."""
+    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "goto", "32766"):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
     assert not path.delivered and "lookup" in [one.kind for one in path.findings]
+    said = at(path, "node1").kernel
+    assert said is not None and (said.agrees, said.table) == (False, 254)
 
 
 # ---- flows and identity ----
@@ -253,7 +299,6 @@ def test_an_answer_by_another_eni_is_not_symmetric() -> None:
         kernel.close()
     assert path.delivered and path.answer == "arrived", render_text(path)
     assert path.symmetry is not None and not path.symmetry.symmetric
-    print(path.symmetry)
     assert path.symmetry.text == "node1: the way there was by eth1, the way back is by eth0"
 
 

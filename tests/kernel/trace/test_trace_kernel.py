@@ -120,7 +120,7 @@ def test_without_its_rule_the_vpc_drops_the_packet_and_its_counter_says_so(lab: 
     assert rules and not path.delivered and path.drop is not None
     assert (path.drop.check, path.drop.counter, path.drop.hop) == ("source-dest-check", "source/dest check", 4)
     assert path.hops[3].owner == "vpc" and any("+1" in note for note in path.notes)
-    assert "source-dest-check" in render_text(path).splitlines()[-2]
+    assert "source-dest-check" in render_text(path).splitlines()[-3]
 
 
 def test_a_stale_neighbour_is_named(lab: labs.WalkLab) -> None:

@@ -214,12 +214,14 @@ def test_trace_prints_the_labs_text_and_its_verdict_is_the_exit_code(run, backen
 def test_trace_passes_its_words_on(run, backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     backend.answers["trace"] = {"text": "", "json": {"delivered": True}}
-    ran = run("trace", "pod1", "pod2:80", "--protocol", "tcp", "--port", "80", "--both-ways", "--pcap", "x.pcapng")
-    asked = {"from": "pod1", "to": "pod2:80", "protocol": "tcp", "port": 80, "bothWays": True, "pcap": str(tmp_path / "x.pcapng")}
+    ran = run("trace", "pod1", "pod2:80", "--protocol", "tcp", "--port", "80", "--both-ways", "-v", "--pcap", "x.pcapng")
+    asked = {
+        "from": "pod1", "to": "pod2:80", "protocol": "tcp", "port": 80, "bothWays": True, "rules": True, "pcap": str(tmp_path / "x.pcapng"),
+    }
     assert backend.asked[-1] == ("call", "eks", "trace", asked)
     assert "wrote x.pcapng" in ran.err
     run("trace", "a", "b")
-    assert backend.asked[-1][3] == {"from": "a", "to": "b", "protocol": None, "port": None, "bothWays": False, "pcap": None}
+    assert backend.asked[-1][3] == {"from": "a", "to": "b", "protocol": None, "port": None, "bothWays": False, "rules": False, "pcap": None}
 
 
 @pytest.mark.parametrize("words", [("--protocol", "icmp", "--port", "1"), ("--port", "0"), ("--protocol", "sctp")])

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from functools import partial
 
 import builders_trace as labs
 
-from labnet.model.packet import FlowChange, Frame, KernelLookup, Path, Probe, TrackedFlow
+from labnet.model.netstate import IptRule
+from labnet.model.packet import Drop, FlowChange, Frame, KernelLookup, Path, Probe, TrackedFlow
 from labnet.model.packet import FlowTuple as Tuple
 from labnet.ports import RuleEvent
 from labnet.trace.account import KernelAccount, with_account
@@ -20,6 +22,7 @@ from labnet.trace.predict import Walked, walk
 from labnet.trace.probe import craft
 from labnet.trace.render.json import render_json
 from labnet.trace.render.text import render_text
+from labnet.trace.rule_text import rule_text
 from labnet.trace.symmetry import answer_places, symmetry
 
 UDP = Probe("udp", "10.0.0.1", "10.0.0.2", 40_000, 53, ident=0x01020304)
@@ -135,6 +138,28 @@ def test_a_rule_that_was_not_foreseen_is_found_and_policies_are_none() -> None:
     assert "not foreseen: inet user fwd, rule 3 (accept)" in path.findings[0].text
     assert "finding: node1: the kernel's trace names a rule" in render_text(path)
     assert render_json(path)["findings"][0]["kind"] == "netfilter"
+
+
+def test_an_unknown_drop_is_named_by_the_kernels_trace_and_only_where_the_packet_was_last() -> None:
+    walked = predicted()
+    stuck = replace(walked.path, delivered=False, hops=walked.path.hops[:2], drop=Drop(2, "unknown", "nobody knows"))
+    event = RuleEvent("ip", "filter", "FORWARD", 0, 0, "drop")
+    named = with_account(stuck, KernelAccount(rules={labs.NODE_1: (event,)}), partial(rule_text, labs.a_walk_lab().world()))
+    assert named.drop is not None and (named.drop.check, named.drop.hop) == ("netfilter", 2)
+    assert named.drop.text.endswith("node1: the policy of filter FORWARD")
+    elsewhere = with_account(stuck, KernelAccount(rules={labs.NODE_2: (event,)}))
+    assert elsewhere.drop == stuck.drop
+    known = replace(stuck, drop=Drop(2, "acl", "counted"))
+    assert with_account(known, KernelAccount(rules={labs.NODE_1: (event,)})).drop == known.drop
+
+
+def test_a_rule_is_told_in_words_by_its_place() -> None:
+    lab = labs.a_walk_lab("1.23")
+    lab.add(labs.NODE_1, IptRule("filter", "FORWARD", "-p udp -j DROP"), IptRule("filter", "FORWARD", "-p tcp -j DROP"))
+    said = partial(rule_text, lab.world(), labs.NODE_1)
+    assert said(RuleEvent("ip", "filter", "FORWARD", 2, 9, "drop")) == "filter FORWARD, rule 2: -p tcp -j DROP"
+    assert said(RuleEvent("legacy", "filter", "FORWARD", 2, 9, "drop")) == "filter FORWARD, rule 2"
+    assert said(RuleEvent("ip", "aws-cni", "nat-prerouting", 1, 9, "return")) == "aws-cni nat-prerouting, rule 1: fib daddr type local return"
 
 
 def test_a_lookup_that_disagrees_is_a_finding() -> None:
