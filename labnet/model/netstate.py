@@ -119,7 +119,7 @@ def merged(slices: Iterable[Slice]) -> KernelState:
     return KernelState(tuple(seen.values()))
 
 __all__ = [
-    "TABLE_DEFAULT", "TABLE_LOCAL", "TABLE_MAIN", "TABLE_NAMES", "Addr", "Backend", "Batch", "Change", "Family", "IptChain", "IptPolicy", "IptRule",
-    "KernelObject", "KernelState", "Key", "Link", "LinkMtu", "LinkUp", "Neigh", "NftElement", "NftPortChain", "NftTable", "Op", "Route",
-    "RouteType", "Rule", "RuleAction", "RuleExtras", "Slice", "Sysctl", "VethPeer", "merged",
+    "TABLE_DEFAULT", "TABLE_LOCAL", "TABLE_MAIN", "TABLE_NAMES", "Addr", "Backend", "Batch", "Change", "Family", "IptChain", "IptPolicy",
+    "IptRule", "KernelObject", "KernelState", "Key", "Link", "LinkMtu", "LinkUp", "Neigh", "NftElement", "NftPortChain", "NftTable", "Op",
+    "Route", "RouteType", "Rule", "RuleAction", "RuleExtras", "Slice", "Sysctl", "VethPeer", "merged",
 ]

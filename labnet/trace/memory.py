@@ -48,6 +48,7 @@ class Remembering(Netfilter):
         self._answered: Tracked | None = None
 
     def hook(self, name: str, packet: InFlight) -> Outcome:
+        """A hook as `Netfilter` takes a packet through it; answers of known flows are put back."""
         if name in ("prerouting", "output"):
             self._came, self._answered = packet, self._memory.find(self._netns, packet)
         if self._answered is not None:

@@ -177,7 +177,7 @@ class Walker:
         if mtu_bytes and packet.length > mtu_bytes:
             self.drop("mtu", f"{packet.length} bytes do not fit through {link} (MTU {mtu_bytes})")
         self.has_carrier(host, link)
-        found = resolve(self.world, host, link, route.via or packet.dst, self.visit)
+        found = resolve(self.world, host, link, route.via or packet.dst, self.visit, packet.src)
         self.decide(neighbour=found.text)
         if not found.mac:
             self.drop("neighbour", f"no MAC is known for {route.via or packet.dst} on {link}")

@@ -78,7 +78,7 @@ def lookup(host: Host, question: Question) -> Answer:
         unknown += [rule.text] if not reason and rule.extras is not None and rule.extras.unread else []
         route = host.longest(rule.table, question.dst, question.oif) if not reason else None
         if route is not None and _suppressed(rule, route):
-            reason = f"{_route(route)}: suppressed, its prefix is too short"
+            reason = f"suppressed: {route.text} has a prefix of {_bits(route)} bits"
         elif route is not None and route.type != "throw":
             won = RuleTried(rule.priority, _words(rule), won=True)
             return Answer(rule, route, END_TYPES.get(route.type), (*tried, won), tuple(unknown))
@@ -102,7 +102,11 @@ def _suppressed(rule: Rule, route: Route) -> bool:
     bits = rule.extras.suppress_bits if rule.extras is not None else None
     if bits is None or route.type in (*END_TYPES, "throw"):
         return False  # routes that end a packet do so all the same
-    return (0 if route.dst == "default" else prefix_length(route.dst) if "/" in route.dst else 32) <= bits
+    return _bits(route) <= bits
+
+
+def _bits(route: Route) -> int:
+    return 0 if route.dst == "default" else prefix_length(route.dst) if "/" in route.dst else 32
 
 
 def routes_tried(host: Host, dst: str, answer: Answer) -> tuple[RouteTried, ...]:
