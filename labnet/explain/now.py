@@ -15,6 +15,10 @@ from labnet.model.packet import Path
 from labnet.model.values import frozen
 
 
+INSIDE = ("pod", "node")
+"""Kinds of component in which the kernel decides."""
+
+
 @frozen
 class Difference:
     """Something that is not as claimed, in whose namespace: `what` is missing, other or foreign; `text` as `ip` would print it."""
@@ -45,7 +49,10 @@ class Observed:
     @property
     def stopped(self) -> Component | None:
         """What stops it now, if anything does."""
-        return self.explanation.stopped or self._dropped() or self._unheard()
+        judged, dropped = self.explanation.stopped, self._dropped()
+        if judged is not None and not (judged.kind == "eni" and judged.way == "there" and dropped is not None and dropped.kind in INSIDE):
+            return judged
+        return dropped or self._unheard()  # a node that cannot send has no ENI refuse it
 
     def _dropped(self) -> Component | None:
         path = self.walked
@@ -77,7 +84,7 @@ def judged(desired: Explanation, now: Observed) -> dict[str, Any]:
 
 def _up_to(explanation: Explanation, stopped: Component) -> tuple[Component, ...]:
     """The components before the one that stops it, which comes last."""
-    if explanation.stopped is not None:
+    if explanation.stopped is stopped:
         return explanation.components
     before = [one for one in explanation.components if one.way == "there"]
     place = next((number for number, one in enumerate(before) if (one.kind, one.id) == (stopped.kind, stopped.id)), len(before))

@@ -9,7 +9,7 @@ from corpus_files import CAUSES, CorpusError, cases, paths, read
 
 from labnet.model.packet import DropCheck
 
-NOT_PRODUCED = {"unknown": "what it stands for is that nobody could tell; each such case of the corpus turned out to have a cause, and is told by it"}
+NOT_PRODUCED = {"unknown": "it says that nobody could tell; each case that came to it has shown a cause, and is told by that now"}
 """Words of a trace that no case can have, with the reason."""
 
 
