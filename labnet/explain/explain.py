@@ -108,9 +108,11 @@ class _Judge:
             arrival = found
 
     def answered(self, walk: Walk, eni: Eni, flow: Flow) -> Arrival:
-        """A service of the VPC answers an ENI. The metadata service gives a token (PUT) the hop limit of the instance as its TTL."""
+        """A service of the VPC answers an ENI. Where the metadata service wants tokens, it is the answer to a token request (PUT) that
+        counts: it has the hop limit of the instance as its TTL. Source: docs/sources.md#imds
+        """
         instance = instance_of(self.cloud, eni)
-        if instance is not None and flow.src == IMDS_ADDRESS and flow.protocol == "tcp":
+        if instance is not None and flow.src == IMDS_ADDRESS and flow.protocol == "tcp" and instance.metadata.http_tokens == "required":
             self.hop_limit = instance.metadata.hop_limit
             flow = replace(flow, ttl=self.hop_limit)
         walk.passes("vpc", eni.vpc_id, f"{flow.src} answers" + (f" a token request with TTL {flow.ttl}" if self.hop_limit else ""), flow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labnet.model.netstate import Addr, IptChain, IptRule, KernelState, NftElement, NftPortChain, NftTable
+from labnet.model.netstate import Addr, IptChain, IptPolicy, IptRule, KernelState, NftElement, NftPortChain, NftTable
 from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.hooks import Netfilter
 from labnet.trace.iptables_rule import Match, masked, parse_rule
@@ -191,3 +191,13 @@ def test_elements_over_several_lines_are_read() -> None:
     found = parse_body(body)
     assert found.elements["s"] == ((("10.0.0.1",), None), (("10.0.0.2",), None))
     assert [rule.text for rule in found.chains["c"].rules] == ["ip saddr @s accept"]
+
+
+def test_the_policy_of_a_built_in_chain_decides_at_its_end() -> None:
+    policy = IptPolicy("filter", "FORWARD", "DROP")
+    outcome = through("forward", policy)
+    assert (outcome.verdict, outcome.rule) == ("drop", "filter FORWARD: its policy is DROP")
+    assert [(rule.chain, rule.number, rule.verdict) for rule in outcome.rules] == [("FORWARD", 0, "DROP")]
+    assert through("forward", policy, IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "accept"
+    assert through("forward", IptPolicy("filter", "FORWARD", "DROP", "legacy"), IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "drop"
+    assert through("input", policy).verdict == "accept"
