@@ -14,7 +14,6 @@ from labnet.explain.verdict import Component, Explanation
 from labnet.model.packet import Path
 from labnet.model.values import frozen
 
-
 INSIDE = ("pod", "node")
 """Kinds of component in which the kernel decides."""
 
