@@ -164,7 +164,7 @@ class Broken(CaseLab):
             time.sleep(pause_s)
             traced = self.asked("trace")
             if traced.get("delivered") and traced["answer"] != "lost":
-                return
+                return self.agrees_with_the_kernel(traced)
         raise AssertionError(f"{when}: trace: {_brief(traced)}")
 
     def expect_explanation(self) -> None:
@@ -182,11 +182,17 @@ class Broken(CaseLab):
             told = [f"{one['owner']} {one['what']} {one['text']}" for one in said["differences"]]
             assert any(wanted["difference"] in line for line in told), f"explain: no difference {wanted['difference']!r} in {told}"
 
+    def agrees_with_the_kernel(self, said: Mapping[str, Any]) -> None:
+        """The kernel's own route lookups are those of the walk, break or no break."""
+        lookups = [one["text"] for one in said["findings"] if one["kind"] == "lookup"]
+        assert not lookups, f"the walk and the kernel's lookup differ: {lookups}"
+
     def expect_trace(self) -> None:
         wanted, said = self.filled(self.case.trace), self.asked("trace")
         if "error" in wanted:
             assert wanted["error"] in said.get("error", ""), f"trace: {_brief(said)}"
             return
+        self.agrees_with_the_kernel(said)
         if "finding" in wanted:
             assert any(wanted["finding"] in one["text"] for one in said["findings"]), f"trace: no such finding: {said['findings']}"
             return

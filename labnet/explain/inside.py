@@ -14,6 +14,7 @@ from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.hooks import Netfilter
 from labnet.trace.memory import Memory, Remembering
 from labnet.trace.predict import MAX_HOPS, Arrival, Ended, Walker
+from labnet.trace.routing import LOOPBACK, Answer
 from labnet.trace.world import Host, World
 
 
@@ -92,6 +93,13 @@ class _Inside(Walker):
         self.packet, self.place = packet, (host.netns, route.dev or "")
         self.add(host, route.dev or "", "out", packet)
         raise Ended
+
+    def route(self, host: Host, packet: InFlight, iif: str = LOOPBACK) -> Answer:
+        """A policy rule of which cannot be told what it does: nobody may say where the packet goes."""
+        answer = super().route(host, packet, iif)
+        if answer.unknown:
+            self.drop("unknown", f"cannot tell what this policy rule does: {answer.unknown[0]}")
+        return answer
 
     def passed(self, outcome: Outcome, host: Host) -> InFlight:
         """A rule that drops, if it applies, and of which that cannot be told: nobody may say that the packet passes."""

@@ -56,7 +56,8 @@ _FAMILY_NAMES: dict[int, Family] = {number: name for name, number in FAMILIES.it
 _SCOPE_NAMES = {number: name for name, number in SCOPES.items()}
 _TYPE_NAMES = {number: name for name, number in ROUTE_TYPES.items()}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-UNREAD_RULE_ATTRIBUTES = {11: "realms", 12: "tun_id", 13: "suppress_ifgroup", 19: "l3mdev", 25: "dscp"}
+UNREAD_RULE_ATTRIBUTES = {12: "tun_id", 13: "suppress_ifgroup", 19: "l3mdev", 25: "dscp"}
+TRANSPORTS = {"icmp": 1, "tcp": 6, "udp": 17}
 NOTHING = 0xFFFFFFFF
 """How the kernel says that a rule suppresses nothing."""
 _SILENT_TYPES = ("blackhole", "unreachable", "prohibit", "throw")
@@ -182,7 +183,9 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
     )
 
 
-def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False) -> bytes:
+def route_question(
+    family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False, transport: tuple[str, int, int] | None = None
+) -> bytes:
     """RTM_GETROUTE for one packet; `matched`: the route that matched, not what comes of it. Errors: OSError for no address."""
     number = FAMILIES[family]
     bits = 32 if family == "inet" else 128
@@ -192,8 +195,12 @@ def route_question(family: Family, dst: str, src: str, iif: int | None, mark: in
     parts += [(2, socket.inet_pton(number, src))] if src else []
     parts += [(3, struct.pack("=I", iif))] if iif is not None else []
     parts += [(16, struct.pack("=I", mark))] if mark else []
+    if transport is not None and transport[0] in TRANSPORTS:
+        protocol, *ports = transport
+        parts += [(27, bytes([TRANSPORTS[protocol]]))]
+        parts += [(kind, struct.pack("!H", port)) for kind, port in zip((28, 29), ports, strict=True) if port]
     for kind, value in parts:
-        body += struct.pack("=HH", 4 + len(value), kind) + value
+        body += struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
     return request(RTM_GETROUTE, body)
 
 
@@ -241,7 +248,7 @@ def _extras(row: bytes, said: Mapping[int, bytes]) -> RuleExtras:
         inverted=bool(flags & FIB_RULE_INVERT), tos=tos, ip_protocol=said[22][0] if 22 in said else 0,
         sport=_pair("=HH", said.get(23)), dport=_pair("=HH", said.get(24)), uids=_pair("=II", said.get(20)),
         suppress_bits=None if suppress in (None, NOTHING) else suppress,
-        unread=tuple((word, value) for word, value in unread if value not in (0, NOTHING)),
+        unread=tuple((word, value) for word, value in unread if value != NOTHING and (value or word == "suppress_ifgroup")),
     )
 
 
