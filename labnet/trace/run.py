@@ -191,7 +191,8 @@ def _asked(kernel: Kernel, ask: RouteAsk) -> RouteAnswer:
     iif = "" if question.iif == LOOPBACK else question.iif
     source = "" if question.src == prober.ANY_ADDRESS else question.src
     try:
-        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark, matched=True, transport=(question.protocol, question.sport, question.dport))
+        transport = question.protocol, question.sport, question.dport
+        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark, matched=True, transport=transport)
     except KernelError as error:
         return RouteAnswer(error=error.errno or -1)
 
