@@ -2,7 +2,7 @@
 FROM debian:12
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-      make iptables nftables iproute2 iputils-ping procps python3-venv \
+      make iptables nftables iproute2 iputils-ping procps python3-venv libpcap0.8 \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
 WORKERS ?= 3
 
-.PHONY: help up down test golden lint unit bench conformance install system venv dev lock clean
+.PHONY: help up down test golden lint unit bench conformance install system venv dev shark browser lock clean
 
 help:                ## what there is to make
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,7 +77,18 @@ $(VENV)/.labnet: setup.cfg pyproject.toml
 	@$(VENV)/bin/python -m compileall -q labnet scenarios  # as an installed package has it: the first `up` need not wait for the compiler
 	@touch $@
 
-dev: venv $(VENV)/.dev
+dev: venv $(VENV)/.dev shark browser
+
+shark:               # tests read capture files as Wireshark does, and filters are compiled by libpcap
+	@command -v tshark >/dev/null || { echo "installing tshark, for the tests of capture files"; $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark libpcap0.8 >/dev/null; } || \
+	  echo "tshark could not be installed: the tests of capture files will fail and say so"
+
+browser:             # tests look at the page of a trace in a browser without a window
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { echo "installing chromium-headless-shell, for the tests of pages"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  chromium-headless-shell fonts-dejavu-core >/dev/null; } || \
+	  echo "no browser could be installed: the tests of pages will fail and say so"
 
 $(VENV)/.dev: setup.cfg requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'

@@ -23,7 +23,7 @@ EVIDENCE: dict[str, set[str]] = {
 CAUSES = frozenset({
     "missing rule", "wrong rule", "wrong table", "rp_filter", "mark lost", "wrong SNAT", "source/dest check", "group egress", "group ingress",
     "ACL", "ACL return path", "missing route", "blackhole", "MTU", "neighbour", "exhausted pool", "ENI detached", "hop limit", "DNS off",
-    "doubt", "forwarding", "netfilter", "link down", "gateway", "peering", "nobody listens", "TTL", "address",
+    "doubt", "zone", "VPN", "forwarding", "netfilter", "link down", "gateway", "peering", "nobody listens", "TTL", "address",
 })
 """What a case `shows`: the causes that the corpus must have, and further ones."""
 

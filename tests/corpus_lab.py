@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import socket
@@ -16,6 +15,7 @@ from world_runner import RunningWorld
 from labnet.ec2.imds_http import ImdsServer
 from labnet.lab.imds import new_tokens, serve_imds
 from labnet.lab.verbs import Verbs
+from labnet.lab.verbs_zones import ZoneVerbs, clear_zone_faults
 from labnet.model.names import eni_port
 from labnet.model.scenario import PodSpec
 
@@ -72,14 +72,20 @@ class CaseLab:
     def _do_wait(self, seconds: float) -> None:
         self.lab.wait(seconds)
 
-    def _do_fault(self, **args: Any) -> None:
-        asyncio.run(self.verbs.table()["fault-api"](args, lambda event: None))
-
     def _do_serve_metadata(self) -> None:
         """The lab's own metadata service, which this kind of lab leaves out."""
         [vpc_id] = self.lab.world.ec2.state.vpcs
         world = self.lab.world
         self._servers.append(self.lab.do(serve_imds(world.ec2, self.lab.kernel, self.lab.clock, new_tokens(), vpc_id)))
+
+    def _do_fault_zone(self, **args: Any) -> None:
+        self.lab.do(ZoneVerbs(self.lab.world).fail(args, lambda event: None))
+
+    def _do_fault_link(self, **args: Any) -> None:
+        self.lab.do(ZoneVerbs(self.lab.world).link(args, lambda event: None))
+
+    def _do_clear_zones(self, ids: list[str]) -> None:
+        clear_zone_faults(self.lab.world, ids)
 
     def _do_repair(self) -> None:
         self.lab.world.repair()
@@ -133,7 +139,7 @@ class CaseLab:
         cloud = self.lab.world.ec2.state
         things = {
             "subnet": cloud.subnets, "table": cloud.route_tables, "acl": cloud.network_acls, "igw": cloud.internet_gateways, "vpc": cloud.vpcs,
-            "nat": cloud.nat_gateways, "peering": cloud.peerings, "group": cloud.security_groups,
+            "nat": cloud.nat_gateways, "peering": cloud.peerings, "group": cloud.security_groups, "vgw": cloud.vpn_gateways,
         }
         if kind in things:
             return str(self._named(things[kind], name).id)

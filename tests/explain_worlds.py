@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from builders_cloud import ALL_OUT, entry, with_acl, with_eni, with_group, with_node, with_prefix_list, with_subnet, with_table, with_vpc
+from builders_vpn import VGW, propagating, with_site, with_vgw, with_vpn
 from fabric_world import World, _checksum, settle
 
 from labnet.ec2 import limits
@@ -23,11 +24,13 @@ from labnet.explain.verdict import Explanation
 from labnet.model.cloud import CloudState, Eni, PrivateAddress, SecurityGroupRule
 from labnet.model.cloud_vpc import AclEntry, Peering, PeeringSide
 from labnet.model.netstate import Addr
+from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
 from labnet.trace.world import Role
 from labnet.trace.world import World as States
 
 TCP_PORTS, UDP_PORTS = (80, 443), (53, 443)
 INTERNET = "8.8.8.8"
+OFFICE, OFFICE_BLOCK = "192.168.10.20", "192.168.0.0/16"
 MOST_S, LEAST_S = 3.0, 0.12
 """How long answers that a verdict promises are waited for, and those that it denies."""
 AGAIN_S = (0.5, 1.5)
@@ -54,7 +57,7 @@ class Case:
 
 
 def a_small_vpc(lab: str, dice: random.Random) -> CloudState:
-    """Three subnets, four nodes, two of them with a second ENI; a NAT gateway; a peer with one node. All of it open."""
+    """Three subnets, four nodes, two of them with a second ENI; a NAT gateway; a peer with one node; an office. All of it open."""
     cloud = with_vpc(CloudState(lab), "vpc-1", "10.10.0.0/16")
     for place, (key, base) in enumerate(SUBNETS.items()):
         cloud = with_subnet(cloud, key, "vpc-1", f"{base}.0/24", f"us-west-2{'abc'[place]}")
@@ -72,7 +75,7 @@ def a_small_vpc(lab: str, dice: random.Random) -> CloudState:
     cloud = replace(cloud, peerings={PEERING: Peering(PEERING, *sides, state="active")})
     for subnet in (*SUBNETS, "subnet-m"):
         cloud = with_acl(cloud, f"acl-{subnet}", entry(100), entry(100, out=True), subnets=(subnet,), vpc_id=cloud.subnets[subnet].vpc_id)
-    return _with_nat(cloud)
+    return _with_nat(with_vpn(with_vgw(with_site(cloud, "office", OFFICE_BLOCK, OFFICE)), "office", OFFICE_BLOCK))
 
 
 def _with_nat(cloud: CloudState) -> CloudState:
@@ -87,6 +90,8 @@ def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
     for key in ("sg-1", "sg-2", "sg-3"):
         cloud = with_group(cloud, key, "vpc-1", _rules(dice, 3), _rules(dice, 3) if dice.random() < 0.4 else (ALL_OUT,))
     cloud = with_prefix_list(cloud, "pl-1", *dice.choice(((), ("10.10.0.0/24",), ("10.10.1.0/24", "10.20.0.0/16"))))
+    blocks = dice.choice(((), ("8.8.0.0/16",), ("8.8.8.0/24", "1.1.1.1/32"), ("0.0.0.0/0", "10.20.0.0/17")))
+    cloud = with_prefix_list(cloud, ROUTED, *blocks)
     enis: dict[str, Eni] = {}
     for number, eni in enumerate(cloud.enis.values()):
         enis[eni.id] = eni if eni.interface_type == "nat_gateway" else _shuffled_eni(eni, number, dice)
@@ -96,8 +101,20 @@ def shuffled(cloud: CloudState, dice: random.Random) -> CloudState:
     nat = next(iter(cloud.nat_gateways))
     for subnet in SUBNETS:
         cloud = with_table(cloud, f"rtb-{subnet}", "vpc-1", _routes(dice, subnet, nat), subnet)
+        cloud = propagating(cloud, f"rtb-{subnet}", *([VGW] if dice.random() < 0.5 else []))
     cloud = with_table(cloud, "rtb-vpc-1", "vpc-1", {}, main=True)
-    return with_table(cloud, "rtb-vpc-2", "vpc-2", dice.choice(({}, {"10.10.0.0/16": PEERING}, {EVERYWHERE: PEERING})), main=True)
+    cloud = with_vgw(cloud, None if dice.random() < 0.1 else "vpc-1")
+    cloud = with_vpn(cloud, "office", *dice.choice((*[(OFFICE_BLOCK,)] * 4, ("192.168.10.0/24",), ("192.168.11.0/24",), ())))
+    cloud = with_table(cloud, "rtb-vpc-2", "vpc-2", dice.choice(({}, {"10.10.0.0/16": PEERING}, {EVERYWHERE: PEERING})), main=True)
+    return _with_zones(cloud, random.Random(dice.random()))
+
+
+def _with_zones(cloud: CloudState, dice: random.Random) -> CloudState:
+    """Now and then a zone that has failed, or two between which nothing passes."""
+    zones = sorted({subnet.availability_zone for subnet in cloud.subnets.values()})
+    failed = {zone: ZoneFailure(zone) for zone in zones if dice.random() < 0.1}
+    link = ZoneLinkSpec(tuple(dice.sample(zones, 2)), loss_percent=100)
+    return replace(cloud, zone_failures=failed, zone_links={link.id: ZoneLink(link)} if dice.random() < 0.4 else {})
 
 
 def _shuffled_eni(eni: Eni, number: int, dice: random.Random) -> Eni:
@@ -110,14 +127,20 @@ def _shuffled_eni(eni: Eni, number: int, dice: random.Random) -> Eni:
     return replace(eni, security_groups=tuple(dict.fromkeys(groups)), source_dest_check=dice.random() < 0.7, addresses=addresses)
 
 
+ROUTED = "pl-2"
+"""A prefix list that routes lead to."""
+
+
 def _routes(dice: random.Random, subnet: str, nat: str) -> dict[str, str]:
     """A way out, to the peer, and round a middlebox; some lead nowhere."""
     gateway, box = "igw-vpc-1", dice.choice(("eni-n3-0", "eni-n4-0"))
     found = {EVERYWHERE: dice.choice((gateway, gateway, gateway, nat, nat, "igw-gone", box, ""))}
     found["10.20.0.0/16"] = dice.choice((PEERING, PEERING, ""))
+    found[OFFICE_BLOCK] = dice.choice(("", *[VGW] * 6, gateway, box))
     found["8.8.8.0/24"] = dice.choice(("", "", "", "", gateway, nat, "eni-gone"))
     other = dice.choice([base for key, base in SUBNETS.items() if key != subnet])
     found[f"{other}.0/24"] = dice.choice(("", "", "", box))
+    found[ROUTED] = dice.choice(("", gateway, nat, PEERING, "eni-gone"))
     return {destination: target for destination, target in found.items() if target}
 
 
@@ -131,7 +154,8 @@ def _rule(dice: random.Random) -> SecurityGroupRule:
     if dice.random() < 0.15:
         return SecurityGroupRule(protocol, low, high, prefix_list_id="pl-1")
     group = dice.choice(("sg-1", "sg-2", "sg-3")) if dice.random() < 0.4 else None
-    cidr = None if group else dice.choice((EVERYWHERE, "10.10.0.0/16", "10.10.0.0/24", "10.10.1.0/24", "8.8.8.8/32", "198.18.0.0/16"))
+    blocks = (EVERYWHERE, "10.10.0.0/16", "10.10.0.0/24", "10.10.1.0/24", "8.8.8.8/32", "198.18.0.0/16", OFFICE_BLOCK)
+    cidr = None if group else dice.choice(blocks)
     return SecurityGroupRule(protocol, low, high, cidr, group)
 
 
@@ -166,7 +190,10 @@ class Proof:
 
     def __init__(self, world: World, dice: random.Random) -> None:
         self.world, self.dice = world, dice
-        world.go(a_small_vpc(world.lab, dice))
+        cloud = a_small_vpc(world.lab, dice)
+        world.cloud = replace(world.cloud, sites=cloud.sites)
+        world.fabric.begin(world.cloud)
+        world.go(cloud)
         self.ends: dict[str, End] = {}
         for number in (1, 2):
             eni = world.cloud.enis[f"eni-n{number}-1"]
@@ -182,6 +209,7 @@ class Proof:
         world.also(world.node("n4"), Addr("lo", SPOOFED, 32))
         self.spoofer = End("n4 as another", SPOOFED, world.node("n4"))
         self.internet = End("internet", INTERNET, internet=True)
+        self.office = End("office", OFFICE, site="office")
         self._udp: list[socket.socket] = []
         self._listen()
         settle(world.kernel)
@@ -190,10 +218,10 @@ class Proof:
         self.ends[name] = End(name, address, netns)
 
     def _netns(self, end: End) -> str:
-        return end.netns or f"{self.world.lab}-internet"
+        return end.netns or f"{self.world.lab}-{'onprem' if end.site else 'internet'}"
 
     def _listen(self) -> None:
-        for end in (*self.ends.values(), self.spoofer, self.internet):
+        for end in (*self.ends.values(), self.spoofer, self.internet, self.office):
             for port in TCP_PORTS:
                 self.world.listen(self._netns(end), port, end.address)
             for port in UDP_PORTS:
@@ -212,12 +240,12 @@ class Proof:
         return desired_world({name: book.desired(name) for name in netns}, roles, owners, [(name, book.desired(name)) for name in vpcs])
 
     def cases(self, count: int) -> list[Case]:
-        everyone = [*self.ends.values(), self.internet]
+        everyone = [*self.ends.values(), self.internet, self.office]
         found = []
         while len(found) < count:
             source = self.dice.choice([*everyone, self.spoofer])
-            target = self.dice.choice([*everyone, self.internet, self.internet])
-            if source is target or (source.internet and target.internet):
+            target = self.dice.choice([*everyone, self.internet, self.internet, self.office, self.office])
+            if source is target or (not source.netns and not target.netns):
                 continue
             protocol, port = self.dice.choice((("icmp", None), *(("tcp", port) for port in TCP_PORTS), *(("udp", port) for port in UDP_PORTS)))
             found.append(Case(source, target, protocol, port))

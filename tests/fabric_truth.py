@@ -158,6 +158,9 @@ def observed(kernel: Kernel, lab: str, names: Iterable[str]) -> set[Fact]:
     assert {(item.fields[0], item.fields[1], item.fields[2]) for item in elements.get(("netdev", "mapped"), ())} == {
         (*item.fields, item.value) for item in elements.get(("netdev", "mapping"), ()) if item.value != ROUTER
     }, "pairs and mapping are one"  # fmt: skip
+    assert {(item.fields[0], item.fields[2]) for item in elements.get(("netdev", "sources"), ())} == {
+        item.fields for item in elements.get(("ip", "eni_address"), ())
+    }, "the quick way is for the sources that the check lets pass"
     return facts
 
 

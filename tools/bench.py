@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench`: labnet's times beside what the kernel alone costs, in one run, as milliseconds and ratios.
 
-Absolute times on shared machines are noise; the ratios are what to compare. Needs root. Takes about two minutes.
+Absolute times on shared machines are noise; the ratios are what to compare. Needs root. Takes about four minutes.
 
 Usage: bench.py [--json] [--pods N] [--nodes N]
 """
@@ -42,6 +42,7 @@ def main() -> int:
             rows += cni_carriers(environ)
             rows += cni_beside_bridge()
             rows += ec2_api()
+            rows += fabric()
         finally:
             subprocess.run([str(LABNET), "down", "--all"], env=environ, check=False, capture_output=True)
     if options.json:
@@ -149,6 +150,12 @@ def cni_beside_bridge() -> list[dict[str, Any]]:
 def ec2_api() -> list[dict[str, Any]]:
     """The EC2 API beside moto's server; rows of tools/bench_ec2.py."""
     found: list[dict[str, Any]] = json.loads(_out([sys.executable, str(HERE / "bench_ec2.py"), "--json"], None))
+    return found
+
+
+def fabric() -> list[dict[str, Any]]:
+    """The VPC with 2,000 ENIs: build, change, and what a packet pays; rows of tools/bench_fabric.py."""
+    found: list[dict[str, Any]] = json.loads(_out([sys.executable, str(HERE / "bench_fabric.py"), "--json"], None))
     return found
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from labnet.lab.again import Again
+    from labnet.lab.capture_outputs import Output
+    from labnet.lab.capturing import CaptureOptions
     from labnet.lab.launch import Launch
     from labnet.lab.progress import Progress
     from labnet.lab.scenario_file import BuiltIn
+    from labnet.lab.watching import WatchOptions
     from labnet.model.scenario import Scenario
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -37,8 +41,10 @@ class Backend(Protocol):
 
     def up_again(
         self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
-    ) -> dict[str, Any] | None:
-        """Make the running lab of a scenario what it says; its status, or None when there is none of which that is certain."""
+    ) -> Again | None:
+        """Make the running lab of a scenario what it says; its status and what speaks against the scenario, or None when there is none of
+        which that is certain.
+        """
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up, or make a running one what the scenario says; its status."""
@@ -69,6 +75,14 @@ class Backend(Protocol):
 
     def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Sequence[str]) -> int:
         """Run a program in a target; does not return, or returns the program's exit code."""
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab until something ends it."""
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod until something ends it."""
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do: name, ok, detail, hint of each thing tried."""
@@ -126,17 +140,17 @@ class LabBackend:
 
     def up_again(
         self, source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, progress: Report
-    ) -> dict[str, Any] | None:
+    ) -> Again | None:
         """Ask the lab's process to read it and make it true."""
         from labnet.lab import again
         from labnet.lab.progress import progress_of
 
-        status = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
-        if status is None:
+        made = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
+        if made is None:
             from labnet.lab.launch import Launch
 
             self._launch = Launch()  # it loads labnet while we read the scenario; should we never get to `up`, it ends with us
-        return status
+        return made
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:
         """Bring a lab up."""
@@ -199,6 +213,20 @@ class LabBackend:
         from labnet.lab import execute
 
         return execute.exec_in_target(run_dir, lab, target, argv)
+
+    def capture(self, run_dir: Path, lab: str, options: CaptureOptions, output: Output, say: Callable[[str], None]) -> None:
+        """Listen in a running lab."""
+        from labnet.lab import capturing
+
+        capturing.capture(run_dir, lab, options, output, say)
+
+    def watch(
+        self, run_dir: Path, lab: str, options: WatchOptions, emit: Callable[[Mapping[str, Any]], None], say: Callable[[str], None]
+    ) -> None:
+        """Tell the flows of a pod."""
+        from labnet.lab import watching
+
+        watching.watch(run_dir, lab, options, emit, say)
 
     def probe(self) -> list[dict[str, Any]]:
         """What the machine can do."""

@@ -83,6 +83,25 @@ def fault_tables(faults: Sequence[Document]) -> list[Table]:
     return [Table(("ID", "ACTION", "CALLER", "CODE", "STATUS", "WHEN", "FIRED", "STATE"), tuple(rows))]
 
 
+def zone_fault_tables(faults: Sequence[Document]) -> list[Table]:
+    """What is set for availability zones."""
+    rows = [(item["id"], "failed" if item["type"] == "zone" else "link", _met(item), item["origin"]) for item in faults]
+    return [Table(("ID", "TYPE", "WHAT PACKETS MEET", "SET BY"), tuple(rows))]
+
+
+def zone_fault_text(item: Document) -> str:
+    """What is set for zones, in words."""
+    where = " and ".join(item["zones"]) or "any two zones"
+    return f"zone {where} has failed: {_met(item)}" if item["type"] == "zone" else f"between {where}: {_met(item)}"
+
+
+def _met(item: Document) -> str:
+    if item["type"] == "zone":
+        return "no packet enters or leaves it"
+    words = [f"{item['roundTripMs']:g} ms more a round trip" if item["roundTripMs"] else "", f"{item['lossPercent']:g} % loss"]
+    return ", ".join(word for word in words if word)
+
+
 def fault_text(fault: Document) -> str:
     """A fault in words."""
     who = f" of {fault['node']}" if fault["node"] else ""

@@ -26,6 +26,7 @@ MAX_PORT = 65_535
 def explain_verb(session: Session, source: str, target: str, protocol: str | None, port: int | None, size: int | None, desired: bool) -> int:
     """Say whether FROM, a pod, a node or internet, reaches TO, a pod, a node, an address or internet, and its answer comes back.
 
+    Networks outside of AWS (`onPremises`) and their hosts can be either end too, by their names.
     No packet is sent: routes, security groups, network ACLs, gateways and the rules of nodes are judged as they shall be, then as
     they are now: what somebody changed by hand counts, and is listed. Each component on the way is told, the first that stops
     it with the code of AWS's Reachability Analyzer where that has one. Exit code 0 when it is reachable, 3 when not.

@@ -1,4 +1,4 @@
-"""`labnet fault`: EC2 calls that fail or are denied on purpose."""
+"""`labnet fault`: EC2 calls that fail or are denied on purpose, zones that fail, loss and latency between zones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from labnet.cli.groups import SubVerbs
 from labnet.cli.output import Table, counted, data, print_document, say
-from labnet.cli.render_ec2 import fault_tables, fault_text
+from labnet.cli.render_ec2 import fault_tables, fault_text, zone_fault_tables, zone_fault_text
 from labnet.cli.session import FORMATS, Session, complete_actions, duration, pass_session, session_options
 
 
@@ -17,10 +17,24 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
     return None if value is None else duration(context, parameter, value)
 
 
-@click.group("fault", cls=SubVerbs, short_help="Make EC2 calls fail or be denied, on purpose.")
+def _milliseconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Milliseconds with a fraction, or a length of time as elsewhere."""
+    if value is not None and value.endswith("ms") and value[:-2].replace(".", "", 1).isdigit():
+        return float(value[:-2])
+    return None if value is None else duration(context, parameter, value) * 1000
+
+
+def _percent(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else float(value.removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no share of packets: 5%, 0.1%", context, parameter) from None
+
+
+@click.group("fault", cls=SubVerbs, short_help="Make EC2 calls or availability zones fail, on purpose.")
 @session_options()
 def fault_verb() -> None:
-    """Make calls of a lab's EC2 API fail, or deny them, to see what ipamd and one's own programs do then."""
+    """Make calls of a lab's EC2 API fail or deny them, let a zone fail, or lose packets between zones, to see what programs do then."""
 
 
 @fault_verb.command("api", short_help="Make calls of an action fail.")
@@ -68,16 +82,53 @@ def _made(session: Session, verb: str, args: Mapping[str, Any]) -> int:
     return 0
 
 
+@fault_verb.command("zone", short_help="Let an availability zone fail.")
+@click.argument("zone")
+@session_options(*FORMATS)
+@pass_session
+def zone_verb(session: Session, zone: str) -> int:
+    """Let ZONE fail: no packet enters or leaves any ENI or NAT gateway in it, and EC2 launches nothing there, until it is cleared.
+
+    Nodes and pods keep running, and calls of the EC2 API are answered.
+    """
+    return _set_for_zones(session, "fault-zone", {"zone": zone})
+
+
+@fault_verb.command("link", short_help="Lose and delay packets between availability zones.")
+@click.option("--between", nargs=2, metavar="ZONE ZONE", help="The two zones; without it any two that have nothing of their own.")
+@click.option("--rtt", metavar="TIME", callback=_milliseconds, help="So much longer a round trip takes, half of it each way: 20ms, 1.5ms.")
+@click.option("--loss", metavar="PERCENT", callback=_percent, help="So many of a hundred packets are lost: 5%, 0.1%.")
+@session_options(*FORMATS)
+@pass_session
+def link_verb(session: Session, between: tuple[str, str] | None, rtt: float | None, loss: float | None) -> int:
+    """Set what packets meet between two zones of a VPC, in both directions, in place of what was set for them.
+
+    Once it is cleared nothing is set for them, until the next `labnet up` of a scenario that says something.
+    """
+    return _set_for_zones(session, "fault-link", {"between": list(between or ()), "roundTripMs": rtt, "lossPercent": loss})
+
+
+def _set_for_zones(session: Session, verb: str, args: Mapping[str, Any]) -> int:
+    output = session.format(*FORMATS)
+    made = session.backend.call(session.run_dir, session.the_lab(), verb, args)
+    if session.output is not None:
+        print_document(made, output, lambda _wide: zone_fault_tables([made]), lambda: [made["id"]])
+    else:
+        say(f"{zone_fault_text(made)}; 'labnet fault clear {made['id']}' takes it back")
+    return 0
+
+
 @fault_verb.command("list", short_help="List faults and denials.")
 @session_options(*FORMATS)
 @pass_session
 def list_verb(session: Session) -> int:
-    """List faults and denials with how often each one struck."""
+    """List faults and denials with how often each one struck, and what is set for zones."""
     output = session.format(*FORMATS)
     result = session.backend.call(session.run_dir, session.the_lab(), "fault-list", {})
-    tables: list[Table] = fault_tables(result["faults"])
-    print_document(result, output, lambda _wide: tables, lambda: [item["id"] for item in result["faults"]])
-    if not result["faults"] and output in ("table", "wide"):
+    every = [*result["faults"], *result.get("zones", ())]
+    tables: list[Table] = [*fault_tables(result["faults"]), *zone_fault_tables(result.get("zones", ()))]
+    print_document(result, output, lambda _wide: tables, lambda: [item["id"] for item in every])
+    if not every and output in ("table", "wide"):
         say("no fault is set")
     return 0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -16,9 +16,6 @@ from labnet.cli.render_plan import print_plan
 from labnet.cli.render_status import env_text, status_names, status_tables
 from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_labs, complete_scenarios, duration, pass_session, session_options
 from labnet.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from labnet.model.scenario import Caution
 
 FOREGROUND_PID = 1
 """As the first process of a container `up` stays, or the container would end."""
@@ -49,11 +46,13 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
     session.backend.check_machine()  # first: who lacks a program shall not wait for the scenario to be read
     began_s = time.monotonic()
     with ProgressLine() as progress:
-        status = session.backend.up_again(scenario, sets, session.run_dir, lab, timeout_s, progress)
-    if status is None:
+        again = session.backend.up_again(scenario, sets, session.run_dir, lab, timeout_s, progress)
+    if again is not None:
+        status, cautions = again
+        _warn(scenario, [(one["field"], one["message"]) for one in cautions])
+    else:
         found = session.backend.load(scenario, sets)
-        if found.cautions:
-            say(f"{counted(len(found.cautions), 'warning')}; 'labnet validate {scenario}' says which: {_short(found.cautions)}")
+        _warn(scenario, [(one.field, one.message) for one in found.cautions])
         with ProgressLine() as progress:
             status = session.backend.up(found, session.run_dir, lab, timeout_s, progress)
     say(_summary(status, time.monotonic() - began_s))
@@ -69,9 +68,11 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
     return 0
 
 
-def _short(cautions: tuple[Caution, ...]) -> str:
-    """Where they stand and their first words, all on one line."""
-    return "; ".join(f"{one.field}: {one.message.partition(',')[0].partition(':')[0]}" for one in cautions)
+def _warn(scenario: str, cautions: Sequence[tuple[str, str]]) -> None:
+    """Where warnings stand and their first words, all on one line."""
+    if cautions:
+        short = "; ".join(f"{field}: {message.partition(',')[0].partition(':')[0]}" for field, message in cautions)
+        say(f"{counted(len(cautions), 'warning')}; 'labnet validate {scenario}' says which: {short}")
 
 
 def _summary(status: Mapping[str, Any], took_s: float) -> str:

@@ -12,6 +12,7 @@ import click
 from labnet.cli.output import Table, data, json_text, print_document, print_tables, say
 from labnet.cli.render_plan import print_plan
 from labnet.cli.render_status import status_names, status_tables
+from labnet.cli.render_trace import face_options, one_stdout, write_faces
 from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_scenarios, pass_session, session_options, size_option
 from labnet.errors import EXIT_VERDICT
 
@@ -41,13 +42,16 @@ def status_verb(session: Session) -> int:
     "--pcap", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Write what was seen, an interface block for each interface.",
 )
+@face_options
 @session_options(*DOCUMENT)
 @pass_session
 def trace_verb(
     session: Session, source: str, target: str, protocol: str | None, port: int | None, size: int | None, both_ways: bool, rules: bool,
-    pcap: Path | None,
+    pcap: Path | None, html: str | None, svg: str | None, mermaid: str | None,
 ) -> int:
     """Send one packet FROM a node or pod TO a pod, node, address or internet, and show every hop that it takes.
+
+    Networks outside of AWS (`onPremises`) and their hosts can be either end too, by their names.
 
     At each: namespace, interface, MACs, addresses and what NAT changed, TTL, and the rule and table that chose the way on.
     Exit code 0 when it was delivered, 3 when not.
@@ -55,15 +59,20 @@ def trace_verb(
     output = session.format(*DOCUMENT)
     if protocol == "icmp" and port is not None:
         raise click.UsageError("icmp has no ports", click.get_current_context())
+    faces = {"html": html, "svg": svg, "mermaid": mermaid}
+    to_stdout = one_stdout(faces)
+    if to_stdout and output != "table":
+        raise click.UsageError(f"-o {output} and a picture cannot both go to stdout", click.get_current_context())
     args = {
         "from": source, "to": target, "protocol": protocol, "port": port, "size": size, "bothWays": both_ways, "rules": rules,
-        "pcap": str(pcap.absolute()) if pcap else None,
+        "pcap": str(pcap.absolute()) if pcap else None, **({"scene": True} if html else {}),
     }
     result = session.backend.call(session.run_dir, session.the_lab(), "trace", args)
-    if output == "table":
-        data(str(result["text"]).rstrip("\n"))
-    else:
+    if output != "table":
         print_document(result["json"], output)
+    elif not to_stdout:
+        data(str(result["text"]).rstrip("\n"))
+    write_faces(faces, result["json"], result.get("scene"))
     if pcap is not None:
         say(f"wrote {pcap}")
     return 0 if result["json"]["delivered"] else EXIT_VERDICT

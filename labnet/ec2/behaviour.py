@@ -128,9 +128,13 @@ class Behaviour:
         self._settle()
         return made
 
+    def ids(self) -> list[str]:
+        """The ids of every fault and denial."""
+        return [item.id for item in self.faults] + [item.id for item in self.denials]
+
     def clear(self, ids: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Take back faults and denials by id, all of them where none is named; the ids taken back. Errors: NotFoundError."""
-        known = [item.id for item in self.faults] + [item.id for item in self.denials]
+        known = self.ids()
         for one in ids:
             if one not in known:
                 raise NotFoundError(f"there is no fault {one!r}", f"set: {', '.join(known) or 'none'}; 'labnet fault list' shows them")

@@ -26,6 +26,8 @@ from labnet.ec2.rules import (
     route_tables,
     routes,
     tags,
+    vpn_connections,
+    vpn_gateways,
     zones,
 )
 from labnet.ec2.rules.request import Action, Context, Params, Result, check_parameters
@@ -37,12 +39,13 @@ ACTIONS: Mapping[str, Action] = {
     **nat_gateways.ACTIONS, **network_acls.ACTIONS, **peerings.ACTIONS, **cidr_reservations.ACTIONS, **dhcp_options.ACTIONS,
     **groups.ACTIONS, **grouprules.ACTIONS, **instances.ACTIONS, **instance_attributes.ACTIONS, **instance_views.ACTIONS,
     **instance_types.ACTIONS, **enis.ACTIONS, **prefix_lists.ACTIONS, **eni_attributes.ACTIONS, **addresses.ACTIONS, **tags.ACTIONS,
+    **vpn_gateways.ACTIONS, **vpn_connections.ACTIONS,
 }
 
 
 def execute(state: CloudState, name: str, params: Params, context: Context) -> Result:
     """Answer one request; the state is the same object when nothing changed. Errors: Ec2Error, with nothing changed."""
-    entry = ACTIONS.get(name)
+    entry = ACTIONS.get(name) or vpn_connections.DIRECT_CONNECT.get(name)
     if entry is None:
         raise Ec2Error("InvalidAction", f"The action {name} is not valid for this web service.")
     check_parameters(entry, params)

@@ -87,25 +87,36 @@ class Ec2Service:
     def _serve(self, caller: str, action: str, params: Mapping[str, Any], now_s: float) -> dict[str, Any]:
         old = self.state
         new, answer = execute(old, action, params, Context(now_s, self._limits, caller, self._name_taken))
-        if new is old:
-            return answer
+        if new is not old:
+            try:
+                self._make_true(old, new, now_s)
+            except KernelError as error:  # all else is a fault of ours, not the kernel's word: told as it is
+                raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
+        return answer
+
+    def change(self, rule: Callable[[CloudState], CloudState]) -> None:
+        """What no call does happens to the cloud: a zone fails. Carried out as a call is. Errors: those of the rule; KernelError."""
+        old = self.state
+        new = rule(old)
+        if new is not old:
+            self._make_true(old, new, self._clock.now_s())
+
+    def _make_true(self, old: CloudState, new: CloudState, now_s: float) -> None:
+        """Journal, kernel, whoever looks on. Errors: KernelError, and all is as before."""
         self._write(old, new)
         if self._effects is not None:
             if self._store is not None:
                 self._store.flush()  # the journal stands before the kernel changes
             try:
                 self._effects(old, new)
-            except Exception as error:
+            except Exception:
                 self._write(new, old)
-                if not isinstance(error, KernelError):
-                    raise  # a fault of ours, not the kernel's word: told as it is
-                raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
+                raise
         self.state = new
         for observer in self.observers:
             observer(old, new)
         if self.behaviour.imds_delay_s > 0:
             self._remember(old, new, now_s)
-        return answer
 
     def _remember(self, old: CloudState, new: CloudState, now_s: float) -> None:
         kept = self._moments and self._moments[-1][1] is old  # else the delay was off for a while

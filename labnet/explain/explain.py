@@ -26,12 +26,13 @@ SOURCE_PORT = 40_000
 
 @frozen
 class End:
-    """One end: `netns` "" for an address outside of nodes and pods; the Internet has none either."""
+    """One end: `netns` "" for an address outside of nodes and pods; the Internet and networks outside (`site`) have none either."""
 
     name: str
     address: str
     netns: str = ""
     internet: bool = False
+    site: str = ""
 
 
 def explain(
@@ -71,7 +72,7 @@ class _Judge:
         self.cloud, self.world = cloud, world
         self.components: list[Component] = []
         self.known, self.memory = Known(), Memory()
-        self.landed = target.netns
+        self.landed, self.landed_site = target.netns, target.site
         """Where the way there ended: the answers begin there."""
         self.served: Eni | None = None
         """The ENI to which a service of the VPC answers, where the way there ended at one."""
@@ -87,7 +88,8 @@ class _Judge:
         if way == "back" and self.served is not None:
             arrival = self.answered(walk, self.served, flow)
         elif not netns:
-            arrival = walk.internet(flow)
+            site = start.site if way == "there" else self.landed_site
+            arrival = walk.from_site(site, flow) if site else walk.internet(flow)
         else:
             passage = leave(self.world, netns, _packet(flow), self.memory)
             found = self.inside(walk, passage, flow, end)
@@ -99,7 +101,7 @@ class _Judge:
                 self.served = arrival.served
                 return arrival.flow
             if arrival.eni is None:
-                self.landed = ""
+                self.landed, self.landed_site = "", arrival.site
                 return arrival.flow
             passage = self.enter(arrival.eni, arrival.flow)
             found = self.inside(walk, passage, arrival.flow, end)

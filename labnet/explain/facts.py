@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from labnet.ec2.rules.routes import all_routes, is_active
+from labnet.ec2.rules.routes import is_active, ways
+from labnet.ec2.rules.ways import Way, gateway_at, ways_of
 from labnet.fabric.places import gateway_of, is_plugged
+from labnet.fabric.vpn import ways_to
 from labnet.model.addressing import contains, prefix_length, resolver_of
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway, RouteTable, VpcRoute
@@ -16,11 +18,20 @@ RESOLVER = "169.254.169.253"
 
 @frozen
 class Choice:
-    """What a subnet's route table says of a destination: `active` False = a blackhole; no `route` = there is none."""
+    """What a subnet's route table says of a destination: `active` False = a blackhole; no `route` = there is none. `block` is the
+    destination that fits, one of its list's where the route leads to a prefix list.
+    """
 
     table: RouteTable | None
     route: VpcRoute | None = None
     active: bool = True
+    block: str = ""
+
+    @property
+    def destination(self) -> str:
+        """The route's destination in words: a block, and of which prefix list it is."""
+        listed = self.route.prefix_list_id if self.route is not None else None
+        return f"{self.block} of {listed}" if listed is not None else self.block
 
 
 def is_service(cloud: CloudState, vpc_id: str, address: str) -> bool:
@@ -43,12 +54,12 @@ def table_of(cloud: CloudState, subnet: Subnet) -> RouteTable | None:
 def choose(cloud: CloudState, subnet: Subnet, address: str) -> Choice:
     """The longest prefix of the subnet's table that holds the address."""
     table = table_of(cloud, subnet)
-    routes = all_routes(cloud, table) if table else tuple(VpcRoute(cidr, LOCAL) for cidr in cloud.vpcs[subnet.vpc_id].cidrs)
-    fitting = [route for route in routes if contains(route.destination, address)]
+    found = ways(cloud, table) if table else {cidr: VpcRoute(cidr, LOCAL) for cidr in cloud.vpcs[subnet.vpc_id].cidrs}
+    fitting = [block for block in found if contains(block, address)]
     if not fitting:
         return Choice(table)
-    best = max(fitting, key=lambda route: prefix_length(route.destination))
-    return Choice(table, best, table is None or is_active(cloud, table, best))
+    best = max(fitting, key=prefix_length)
+    return Choice(table, found[best], table is None or is_active(cloud, table, found[best]), best)
 
 
 def inside(cloud: CloudState, vpc_id: str, address: str) -> bool:
@@ -91,3 +102,26 @@ def nat_of(cloud: CloudState, eni: Eni) -> NatGateway | None:
 def has_gateway(cloud: CloudState, vpc_id: str) -> bool:
     """Has the VPC an internet gateway?"""
     return gateway_of(cloud, vpc_id) is not None
+
+
+def way_out(cloud: CloudState, gateway_id: str, address: str) -> tuple[str, Way] | None:
+    """The block and the way by which a virtual private gateway sends to an address: longest prefix, then the preferred one.
+
+    A way with nobody at its other end is told only where no other one fits.
+    """
+    fitting = [
+        (destination, way) for way in ways_of(cloud, gateway_id) for destination in way.destinations if contains(destination, address)
+    ]
+    up = [pair for pair in fitting if pair[1].site is not None]
+    return max(up or fitting, key=lambda pair: prefix_length(pair[0]), default=None)
+
+
+def way_in(cloud: CloudState, site: str, address: str) -> tuple[Way, str, str] | None:
+    """The way by which a network outside sends to an address, with the gateway and the VPC at its other end."""
+    found: tuple[int, Way, str] | None = None
+    for way, vpc_id in ways_to(cloud, site):
+        for cidr in cloud.vpcs[vpc_id].cidrs:
+            if contains(cidr, address) and (found is None or prefix_length(cidr) > found[0]):
+                found = prefix_length(cidr), way, vpc_id
+    gateway = gateway_at(cloud, found[2]) if found is not None else None
+    return None if found is None or gateway is None else (found[1], gateway.id, found[2])

@@ -14,6 +14,7 @@ from labnet.explain.verdict import Component, Explanation
 from labnet.model.packet import Path
 from labnet.model.values import frozen
 
+KINDS = {"igw": "internet-gateway", "nat": "nat-gateway", "vgw": "vpn-gateway"}
 INSIDE = ("pod", "node")
 """Kinds of component in which the kernel decides."""
 
@@ -59,7 +60,8 @@ class Observed:
             return None
         hop = path.hops[min(path.drop.hop, len(path.hops)) - 1]
         packet = f"{hop.frame.src} → {hop.frame.dst}" if hop.frame else f"{path.probe.src} → {path.probe.dst}"
-        return Component("there", (self.roles or {}).get(hop.netns, "node"), hop.owner, False, path.drop.text, packet=packet)
+        role = (self.roles or {}).get(hop.netns, "node")
+        return Component("there", KINDS.get(role, role), hop.owner, False, path.drop.text, packet=packet)
 
     def _unheard(self) -> Component | None:
         if self.listens is not False:

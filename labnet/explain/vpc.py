@@ -18,6 +18,7 @@ from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway
 from labnet.model.values import frozen
+from labnet.model.zones import link_between
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 SHARED = "100.64.0.0/10"
@@ -32,11 +33,12 @@ class Stopped(Exception):
 
 @frozen
 class Arrival:
-    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), or at a service of the VPC (`served`: who asked it)."""
+    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), in a network outside, or a service (`served`: to whom)."""
 
     flow: Flow
     eni: Eni | None = None
     served: Eni | None = None
+    site: str = ""
 
 
 @frozen
@@ -69,6 +71,7 @@ class Walk:
     def leave(self, eni: Eni, flow: Flow) -> Arrival:
         """An instance sends by its ENI. Errors: Stopped."""
         subnet = self.cloud.subnets[eni.subnet_id]
+        self.zone(eni.availability_zone, "leaves", flow)
         if eni.source_dest_check and not facts.owns(eni, flow.src):
             text = f"{flow.src} is no address of it, and its source/destination check is on"
             self.stop("eni", eni.id, text, codes.ENI_SOURCE_DEST_CHECK_RESTRICTION, flow)
@@ -96,7 +99,7 @@ class Walk:
         table = choice.table.id if choice.table else "main"
         if choice.route is None:
             self.stop("route-table", table, f"has no route to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
-        target, text = choice.route.target, f"{choice.route.destination} → {choice.route.target}"
+        target, text = choice.route.target, f"{choice.destination} → {choice.route.target}"
         if not choice.active:
             words = f"{text} is a blackhole: its target is not there"
             self.stop("route-table", table, words, codes.BAD_STATE_ROUTE, flow, choice.route.destination)
@@ -105,6 +108,8 @@ class Walk:
             return self.into(self.owner(subnet.vpc_id, flow), sender, flow)
         if target.startswith("igw-"):
             return self.out_of_igw(subnet.vpc_id, flow)
+        if target.startswith("vgw-"):
+            return self.out_of_vgw(subnet.vpc_id, target, flow)
         if target.startswith("nat-"):
             return self.into_nat(self.cloud.nat_gateways[target], sender, flow)
         if target.startswith("pcx-"):
@@ -121,15 +126,18 @@ class Walk:
     # ---- to an ENI ----
 
     def into(self, eni: Eni, sender: Sender | None, flow: Flow) -> Arrival:
-        """The flow comes to an ENI, from a subnet or (`sender` None) from the internet gateway."""
+        """The flow comes to an ENI, from a subnet or (`sender` None) from a gateway at the VPC's edge."""
+        self.between(sender, self.cloud.subnets[eni.subnet_id], flow)
         if sender is None or sender.subnet.id != eni.subnet_id:
             self.acl(self.cloud.subnets[eni.subnet_id], False, flow)
         nat = facts.nat_of(self.cloud, eni)
         if nat is not None:
+            self.zone(eni.availability_zone, "enters", flow)
             return self.back_through_nat(nat, flow)
         if not is_plugged(self.cloud, eni):
             self.stop("eni", eni.id, "is on no running instance", codes.BAD_STATE_ATTACHMENT, flow)
         self.group_in(eni, sender, flow)
+        self.zone(eni.availability_zone, "enters", flow)
         if eni.source_dest_check and not facts.owns(eni, flow.dst):
             text = f"{flow.dst} is no address of it, and its source/destination check is on"
             self.stop("eni", eni.id, text, codes.ENI_SOURCE_DEST_CHECK_RESTRICTION, flow)
@@ -202,6 +210,27 @@ class Walk:
             self.stop("network-acl", acl.id, text, codes.SUBNET_ACL_RESTRICTION, flow, verdict.reason.split()[1])
         self.passes("network-acl", acl.id, f"{word} {verdict.reason}", flow, verdict.reason.split()[1])
 
+    # ---- zones ----
+
+    def zone(self, zone: str, verb: str, flow: Flow) -> None:
+        """A zone that has failed. AWS has no code for it. Errors: Stopped."""
+        if zone in self.cloud.zone_failures:
+            self.stop("zone", zone, f"has failed: no packet {verb} its network interfaces", "", flow)
+
+    def between(self, sender: Sender | None, there: Subnet, flow: Flow) -> None:
+        """What is set between the zones of two subnets of one VPC. Errors: Stopped, where all is lost."""
+        if sender is None or sender.subnet.vpc_id != there.vpc_id:
+            return
+        link = link_between(self.cloud.zone_links, sender.subnet.availability_zone, there.availability_zone)
+        if link is None:
+            return
+        name = f"{sender.subnet.availability_zone} → {there.availability_zone}"
+        if link.loss_percent >= 100:
+            self.stop("zone", name, "every packet between these zones is lost on purpose", "", flow)
+        words = [f"{link.loss_percent:g} % of packets are lost on purpose"] if link.loss_percent else []
+        words += [f"{link.round_trip_ms / 2:g} ms are added on purpose"] if link.round_trip_ms else []
+        self.passes("zone", name, ", ".join(words) or "nothing is set", flow)
+
     # ---- gateways ----
 
     def out_of_igw(self, vpc_id: str, flow: Flow) -> Arrival:
@@ -250,11 +279,43 @@ class Walk:
         self.passes("internet-gateway", gateway.id, f"{flow.dst} becomes {private}", inward, target=f"{flow.dst} → {private}")
         return self.into(eni, None, inward)
 
+    def out_of_vgw(self, vpc_id: str, gateway_id: str, flow: Flow) -> Arrival:
+        """A virtual private gateway: from an address of its VPC to one behind a connection that has somebody at its other end."""
+        if not facts.inside(self.cloud, vpc_id, flow.src):
+            text = f"{flow.src} is outside its VPC: it connects the VPC and nothing behind it"
+            self.stop("vpn-gateway", gateway_id, text, "", flow)
+        found = facts.way_out(self.cloud, gateway_id, flow.dst)
+        if found is None or facts.inside(self.cloud, vpc_id, flow.dst):
+            self.stop("vpn-gateway", gateway_id, f"knows no way to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
+        destination, way = found
+        if way.site is None:
+            self.stop("vpn-gateway", gateway_id, f"nobody is at the other end of {way.id}", codes.BAD_STATE_VPN, flow)
+        self.passes("vpn-gateway", gateway_id, f"{destination} → {way.id}", flow)
+        if all(host.address != flow.dst for host in way.site.hosts):
+            self.stop("network", way.site.name, f"nothing has the address {flow.dst} there", codes.NO_POSSIBLE_DESTINATION, flow)
+        self.passes("network", way.site.name, f"{flow.dst} is a host of it", flow)
+        return Arrival(flow, site=way.site.name)
+
+    def from_site(self, site: str, flow: Flow) -> Arrival:
+        """A network outside sends to what it knows by its connections: blocks of VPCs."""
+        found = facts.way_in(self.cloud, site, flow.dst)
+        if found is None:
+            self.stop("network", site, f"knows no way to {flow.dst}", codes.NO_ROUTE_TO_DESTINATION, flow)
+        way, gateway_id, vpc_id = found
+        self.passes("network", site, f"sends it by {way.id}", flow)
+        if facts.inside(self.cloud, vpc_id, flow.src):
+            text = f"{flow.src} is an address of the VPC behind it"
+            self.stop("vpn-gateway", gateway_id, text, codes.GATEWAY_REJECTS_SPOOFED_TRAFFIC, flow)
+        self.passes("vpn-gateway", gateway_id, f"leads into {vpc_id}", flow)
+        return self.into(self.owner(vpc_id, flow), None, flow)
+
     def into_nat(self, nat: NatGateway, sender: Sender, flow: Flow) -> Arrival:
         """A NAT gateway takes a flow of its VPC and sends it on as its own."""
         subnet = self.cloud.subnets[nat.subnet_id]
+        self.between(sender, subnet, flow)
         if sender.subnet.id != subnet.id:
             self.acl(subnet, False, flow)
+        self.zone(subnet.availability_zone, "enters", flow)
         if not facts.inside(self.cloud, nat.vpc_id, flow.src):
             self.stop("nat-gateway", nat.id, f"{flow.src} is outside its VPC", codes.NGW_REQUIRES_SOURCE_IN_VPC, flow)
         ports = TRANSLATED if flow.protocol in ("tcp", "udp") else flow.src_ports

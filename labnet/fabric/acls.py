@@ -2,9 +2,10 @@
 
 An ACL judges what crosses the border of a subnet, in each direction and every packet by itself: connection tracking is never
 asked, so a change counts for flows that are under way. Two maps tell the subnet on either side of the router (one element a
-port and direction, chain `border` of table `vpc`); this table has the entries themselves, a chain for each ACL and direction
-that can refuse anything. It is replaced whole, in one transaction, and only when an ACL or an association changes. A subnet
-whose ACL allows everything has nothing here, so a packet pays for the entries of at most two ACLs, however many ENIs there are.
+port and direction, chain `border` of table `vpc`); where no ACL of the VPC filters, packets go past that chain. This table has the
+entries themselves, a chain for each ACL and direction that can refuse anything. It is replaced whole, in one transaction, and only
+when an ACL or an association changes. A subnet whose ACL allows everything has nothing here, so a packet pays for the entries of at
+most two ACLs, however many ENIs there are.
 
 What the router itself answers (metadata, the EC2 API, DHCP) never crosses a border. Source: docs/sources.md#network-acls
 """
@@ -61,6 +62,12 @@ def filters(acl: NetworkAcl, *, egress: bool) -> bool:
     """Can the ACL refuse anything in this direction? Not where its first entry allows everything."""
     first = next(iter(entries(acl, egress=egress)), None)
     return first is None or first.action == "deny" or not _is_everything(first)
+
+
+def filters_any(cloud: CloudState, vpc_id: str) -> bool:
+    """Can any ACL of a VPC's subnets refuse anything, in either direction?"""
+    used = (acl for acl in cloud.network_acls.values() if acl.vpc_id == vpc_id and acl.associations)
+    return any(filters(acl, egress=egress) for acl in used for egress in (True, False))
 
 
 def entries(acl: NetworkAcl, *, egress: bool) -> tuple[AclEntry, ...]:

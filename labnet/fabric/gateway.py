@@ -46,6 +46,7 @@ ROUTER_SYSCTLS = (
     ("net/ipv4/icmp_errors_use_inbound_ifaddr", "0"),
     ("net/ipv4/ip_forward_use_pmtu", "0"),
     ("net/ipv4/ip_default_ttl", "64"),
+    ("net/ipv4/ip_early_demux", "0"),  # looks for a socket of each packet, and almost all go on
 )  # fmt: skip
 """What a namespace that forwards needs, written out: a new namespace inherits the machine's values."""
 

@@ -50,9 +50,8 @@ def os_sysctls(link: str | None) -> dict[str, str]:
     return values
 
 
-def plan_os(cloud: CloudState, instance: Instance, sysctls: Mapping[str, str] | None = None) -> Slice:
+def plan_os(cloud: CloudState, instance: Instance, primary: Eni | None, sysctls: Mapping[str, str] | None = None) -> Slice:
     """A node's own state: `sysctls` (dotted or slashed, from the scenario) win over the image's. Shape: slice ``os``."""
-    primary = next((eni for eni in cloud.enis.values() if _is_primary(eni, instance.id)), None)
     link = eni_link(0) if primary is not None else None
     chosen = {_slashed(path): value for path, value in (sysctls or {}).items()}
     objects: list[KernelObject] = [Sysctl(path, value) for path, value in (os_sysctls(link) | chosen).items()]
@@ -61,9 +60,13 @@ def plan_os(cloud: CloudState, instance: Instance, sysctls: Mapping[str, str] | 
     return Slice(SLICE, tuple(objects))
 
 
-def _is_primary(eni: Eni, instance_id: str) -> bool:
-    plug = eni.attachment
-    return plug is not None and plug.instance_id == instance_id and (plug.network_card_index, plug.device_index) == (0, 0)
+def primaries(cloud: CloudState) -> dict[str, Eni]:
+    """Instance's id → its primary ENI, for all of them at once: who asked for each apart would look at every ENI for each."""
+    return {
+        eni.attachment.instance_id: eni
+        for eni in cloud.enis.values()
+        if eni.attachment is not None and (eni.attachment.network_card_index, eni.attachment.device_index) == (0, 0)
+    }
 
 
 def _primary(cloud: CloudState, eni: Eni, link: str) -> Iterator[KernelObject]:

@@ -16,6 +16,16 @@ def igw_netns_of(cloud: CloudState, vpc_id: str) -> str:
     return names.igw_netns(cloud.lab, _suffix(cloud, vpc_id))
 
 
+def vgw_netns_of(cloud: CloudState, vpc_id: str) -> str:
+    """The namespace of a VPC's virtual private gateway."""
+    return names.vgw_netns(cloud.lab, _suffix(cloud, vpc_id))
+
+
+def site_netns_of(cloud: CloudState, site: str) -> str:
+    """The namespace of a network outside of AWS: the first of a lab is not named."""
+    return names.site_netns(cloud.lab, None if site == next(iter(cloud.sites)) else site)
+
+
 def _suffix(cloud: CloudState, vpc_id: str) -> str | None:
     before: list[Vpc] = []
     for vpc in cloud.vpcs.values():
@@ -55,13 +65,16 @@ def is_plugged(cloud: CloudState, eni: Eni) -> bool:
 
 
 def namespaces(cloud: CloudState) -> tuple[str, ...]:
-    """Every namespace that the cloud's objects need: VPCs, gateways, NAT gateways, the Internet, nodes."""
-    found: list[str] = []
+    """Every namespace that the cloud's objects need: networks outside, VPCs, gateways, NAT gateways, the Internet, nodes."""
+    found = [site_netns_of(cloud, site) for site in cloud.sites]
+    private = {gateway.vpc_id for gateway in cloud.vpn_gateways.values()}
     attached = {gateway.vpc_id for gateway in cloud.internet_gateways.values()}
     for vpc_id in cloud.vpcs:
         found.append(vpc_netns_of(cloud, vpc_id))
         if vpc_id in attached:
             found.append(igw_netns_of(cloud, vpc_id))
+        if vpc_id in private:
+            found.append(vgw_netns_of(cloud, vpc_id))
     if any(vpc_id in cloud.vpcs for vpc_id in attached if vpc_id is not None):
         found.append(names.internet_netns(cloud.lab))
     nats = (nat for nat in cloud.nat_gateways.values() if nat.state == "available" and nat.vpc_id in cloud.vpcs)

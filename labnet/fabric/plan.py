@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from labnet.fabric import tables
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import FABRIC_SLICE, cidr_elements, plan_igw, plan_internet, plan_public, router_sysctls, silence
 from labnet.fabric.nat import plan_nat
-from labnet.fabric.nodeos import plan_os
+from labnet.fabric.nodeos import plan_os, primaries
 from labnet.fabric.peering import plan_peering
 from labnet.fabric.places import is_alive, namespaces, node_netns_of, vpc_netns_of
 from labnet.fabric.port import plan_eni, subnet_mark
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import mark_text, plan_groups
+from labnet.fabric.vpn import plan_site, plan_vgw
+from labnet.fabric.zones import plan_zones
 from labnet.model.addressing import contains, resolver_of, router_of
 from labnet.model.cloud import CloudState, Subnet, Vpc
 from labnet.model.names import internet_netns
@@ -40,7 +42,7 @@ def plan_vpc(cloud: CloudState, vpc_id: str) -> Part:
         *cidr_elements(vpc.cidrs, tables.TABLE),
         *(NftElement(tables.TABLE, tables.SERVICE_ADDRESS, (address,), ("ipv4_addr",), family="ip") for address in services),
         *(element for subnet in subnets for element in _router_elements(subnet, services)),
-        *tables.TTL_RULES,
+        *tables.ROUTER_TTL_RULES,
     )
     return vpc_netns_of(cloud, vpc_id), Slice(FABRIC_SLICE, objects)
 
@@ -62,7 +64,7 @@ def _router_elements(subnet: Subnet, services: tuple[str, ...]) -> tuple[NftElem
 
 def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[Part, ...]:
     """Every (namespace, slice) of a cloud, in the order in which they can be applied to empty namespaces."""
-    parts: list[Part] = [plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs]
+    parts: list[Part] = [*(plan_site(cloud, site) for site in cloud.sites), *(plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs)]
     if internet_netns(cloud.lab) in namespaces(cloud):
         parts.append((internet_netns(cloud.lab), plan_internet(cloud)))
     for gateway_id in cloud.internet_gateways:
@@ -74,13 +76,22 @@ def plan_parts(cloud: CloudState, sysctls: NodeSysctls | None = None) -> tuple[P
         parts += plan_nat(cloud, nat_id)
     for peering_id in cloud.peerings:
         parts += plan_peering(cloud, peering_id)
+    for vgw_id in cloud.vpn_gateways:
+        parts += plan_vgw(cloud, vgw_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_zones(cloud, vpc_id)) for vpc_id in cloud.vpcs]
     parts += [plan_routes(cloud, vpc_id) for vpc_id in cloud.vpcs]  # behind every port that a route may lead to
-    for instance in cloud.instances.values():
-        if is_alive(instance):
-            parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, (sysctls or {}).get(instance.name, {}))))
+    parts += plan_nodes(cloud, cloud.instances, sysctls or {})
     for eni_id in cloud.enis:
         parts += plan_public(cloud, eni_id)
     return tuple(part for part in parts if part[1].objects)
+
+
+def plan_nodes(cloud: CloudState, instance_ids: Iterable[str], sysctls: NodeSysctls) -> Iterator[Part]:
+    """(namespace, slice ``os``) of those instances that are alive."""
+    nodes = [cloud.instances[key] for key in instance_ids if is_alive(cloud.instances[key])]
+    primary = primaries(cloud) if nodes else {}
+    for instance in nodes:
+        yield node_netns_of(cloud, instance), plan_os(cloud, instance, primary.get(instance.id), sysctls.get(instance.name))
 
 
 def plan_all(cloud: CloudState, sysctls: NodeSysctls | None = None) -> dict[str, tuple[Slice, ...]]:

@@ -102,6 +102,7 @@ def addressed(cloud: CloudState, eni: Eni, port: str) -> Iterator[KernelObject]:
         yield _ip(tables.ENI_ADDRESS, (port, address), ("ifname", "ipv4_addr"))
         yield _netdev(tables.MAPPING, (mark, address), ("mark", "ipv4_addr", "ether_addr"), eni.mac)
         yield _netdev(tables.MAPPED, (mark, address, eni.mac), ("mark", "ipv4_addr", "ether_addr"))
+        yield _netdev(tables.SOURCES, (port, eni.mac, address), ("ifname", "ether_addr", "ipv4_addr", "mark"), mark)
 
 
 def _ip(set_name: str, fields: tuple[str, ...], types: tuple[str, ...], value: str | None = None) -> NftElement:

@@ -7,17 +7,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from labnet.ec2.rules.prefix_lists import uses
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
-from labnet.fabric.nodeos import plan_os
 from labnet.fabric.peering import plan_peering
-from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, node_netns_of, vpc_netns_of
-from labnet.fabric.plan import NodeSysctls, Part, plan_parts, plan_vpc
+from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, vpc_netns_of
+from labnet.fabric.plan import NodeSysctls, Part, plan_nodes, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
 from labnet.fabric.routing import plan_routes
 from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
 from labnet.fabric.untracked import interrupted
+from labnet.fabric.vpn import gateways_touched, plan_site, plan_vgw
+from labnet.fabric.zones import concerns, is_busy, plan_zones
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -51,6 +53,15 @@ class Fabric:
     def namespaces(self, cloud: CloudState) -> tuple[str, ...]:
         """The namespaces that a cloud's objects need."""
         return namespaces(cloud)
+
+    def begin(self, cloud: CloudState) -> None:
+        """Make the networks outside of AWS: they are there before anything in it, and until the end. Errors: KernelError."""
+        sites = [plan_site(cloud, site) for site in cloud.sites]
+        if sites:
+            self._kernel.create_netns([netns for netns, _ in sites])
+            for netns, _ in sites:
+                self._tell(netns, "made")
+            self._slices.set(sites)
 
     def assume(self, cloud: CloudState) -> None:
         """Record what an earlier process made for this cloud, touching nothing."""
@@ -114,7 +125,9 @@ class _Touched:
     internet: bool = False
     nats: set[str] = field(default_factory=set)
     peerings: set[str] = field(default_factory=set)
+    vgws: set[str] = field(default_factory=set)
     routes: set[str] = field(default_factory=set)  # VPCs whose routes may differ
+    zones: set[str] = field(default_factory=set)  # VPCs between whose zones something may differ
 
 
 def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
@@ -152,6 +165,8 @@ def _touched(old: CloudState, new: CloudState) -> _Touched:
             touched.instances |= {eni.attachment.instance_id for eni in (was_eni, is_eni) if _is_primary(eni) and eni and eni.attachment}
     _touch_groups(old, new, touched)
     _touch_routes(old, new, touched)
+    if is_busy(old) or is_busy(new):
+        _touch_zones(old, new, touched)
     return touched
 
 
@@ -191,7 +206,12 @@ def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
         touched.routes |= {table.vpc_id for table in (was_table, is_table) if table is not None}
     for _, was_gateway, is_gateway in _changed(old.internet_gateways, new.internet_gateways):
         touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
-    touched.routes |= touched.vpcs | _vpcs_with_moved_targets(old, new, touched)
+    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
+        touched.routes |= {table.vpc_id for table in new.route_tables.values() if uses(list_id, table.routes)}
+    touched.routes |= touched.vpcs | touched.acls | _vpcs_with_moved_targets(old, new, touched)
+    for gateway in gateways_touched(old, new, touched.vpcs):
+        touched.vgws.add(gateway.id)
+        touched.routes |= {gateway.vpc_id} if gateway.vpc_id is not None else set()
 
 
 def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched) -> set[str]:
@@ -207,6 +227,18 @@ def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched
             if targets & touched.enis or any(plug is not None and plug.instance_id in nodes for plug in plugs):
                 found.add(table.vpc_id)
     return found
+
+
+def _touch_zones(old: CloudState, new: CloudState, touched: _Touched) -> None:
+    """What is set for zones follows from itself, from the subnets, and from the ports of a zone that has failed."""
+    if (old.zone_links, old.zone_failures) != (new.zone_links, new.zone_failures):
+        touched.zones |= old.vpcs.keys() | new.vpcs.keys()
+        touched.routes |= touched.zones  # whether packets carry the numbers of their subnets at all
+    touched.zones |= touched.vpcs
+    for cloud in (old, new):
+        touched.zones |= {eni.vpc_id for eni_id in touched.enis if (eni := cloud.enis.get(eni_id)) is not None and concerns(cloud, eni)}
+        if cloud.zone_failures:
+            touched.zones |= {nat.vpc_id for nat_id in touched.nats if (nat := cloud.nat_gateways.get(nat_id)) is not None}
 
 
 def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
@@ -247,11 +279,11 @@ def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Pa
         parts += plan_nat(cloud, nat_id)
     for peering_id in _present(touched.peerings, cloud.peerings):
         parts += plan_peering(cloud, peering_id)
+    for vgw_id in _present(touched.vgws, cloud.vpn_gateways):
+        parts += plan_vgw(cloud, vgw_id)
+    parts += [(vpc_netns_of(cloud, vpc_id), plan_zones(cloud, vpc_id)) for vpc_id in _present(touched.zones, cloud.vpcs)]
     parts += [plan_routes(cloud, vpc_id) for vpc_id in _present(touched.routes, cloud.vpcs)]
-    for instance_id in _present(touched.instances, cloud.instances):
-        instance = cloud.instances[instance_id]
-        if is_alive(instance):
-            parts.append((node_netns_of(cloud, instance), plan_os(cloud, instance, sysctls.get(instance.name))))
+    parts += plan_nodes(cloud, _present(touched.instances, cloud.instances), sysctls)
     for eni_id in enis:
         parts += plan_public(cloud, eni_id)
     return parts
@@ -273,13 +305,14 @@ def _steps(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
     """
     ended = [(netns, _bare(part)) for netns, part in _ended(before, after, gone)]
     changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
+    standing = {key: before[key] for key in changed if _stays(before.get(key))}
+    given_up = {key: _keys(part) - _keys(changed[key]) for key, part in standing.items()}
     taken: set[tuple[str, Key]] = set()
-    for key, part in changed.items():
-        taken |= _keys(part) - _keys(before.get(key))
+    for key, part in changed.items() if any(given_up.values()) else ():
+        taken |= _keys(part) - _keys(standing.get(key))
     yielding: list[Part] = []
-    for key, part in changed.items():
-        netns, was = before.get(key, (key[0], Slice(key[1])))
-        given = _keys(before.get(key)) - _keys(part)
+    for key, given in given_up.items():
+        netns, was = standing[key]
         if given & taken:
             yielding.append((netns, Slice(was.name, tuple(item for item in was.objects if (netns, item.key) not in given))))
     return [*ended, *yielding, *changed.values()]
@@ -354,7 +387,7 @@ def _retranslated(old: CloudState, new: CloudState, eni_id: str) -> Iterator[tup
 def _namespace_changes(old: CloudState, new: CloudState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(made, gone), both in order."""
     shelves = ((old.vpcs, new.vpcs), (old.instances, new.instances), (old.internet_gateways, new.internet_gateways),
-               (old.nat_gateways, new.nat_gateways))  # fmt: skip
+               (old.nat_gateways, new.nat_gateways), (old.vpn_gateways, new.vpn_gateways))  # fmt: skip
     if all(was is now for was, now in shelves):
         return (), ()
     was, now = namespaces(old), namespaces(new)

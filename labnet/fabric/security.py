@@ -40,6 +40,11 @@ PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": 58}
 
 def profile_of(groups: Iterable[str]) -> Profile:
     """The profile of a list of groups."""
+    return _sorted(tuple(groups))
+
+
+@lru_cache(maxsize=4096)
+def _sorted(groups: tuple[str, ...]) -> Profile:
     return tuple(sorted(set(groups)))
 
 
@@ -51,7 +56,8 @@ def profile_number(profile: Profile) -> int:
 
 def profiles_in_use(cloud: CloudState, vpc_id: str) -> frozenset[Profile]:
     """The profiles of every ENI of a VPC that has a port."""
-    return frozenset(profile_of(eni.security_groups) for eni in cloud.enis.values() if eni.vpc_id == vpc_id and is_plugged(cloud, eni))
+    used = {eni.security_groups for eni in cloud.enis.values() if eni.vpc_id == vpc_id and is_plugged(cloud, eni)}
+    return frozenset(map(profile_of, used))
 
 
 def in_use(cloud: CloudState, vpc_id: str, profile: Profile) -> bool:

@@ -5,16 +5,19 @@ the named sets, so that a change is one batch of elements and never a program. T
 
 A packet's way through the VPC's namespace, and what its mark says on it::
 
-    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet, then its route table (0 = on layer 2)
+    netdev in_PORT → chain `in`    layer 2, ARP                      mark = the port's subnet, then its route table (0 = on layer 2),
+                                                                     bit 30 = source checked, bit 29 = no network ACL filters
     ip prerouting -310             source check, gateways
     iptables mangle -150           TTL + 1, or bit 31 for 255        mark bit 31 = arrived with TTL 255
     routing                        the subnet's table by mark; main: /32 to a port, blackholes
     ip forward -20                 the sender's groups, new flows    mark = subnet it leaves, priority = subnet it enters
     ip forward -10                 network ACLs (table `acl`)
     ip forward 0                   security groups                   mark = sender's groups, priority = receiver's
-    ip postrouting -160            destination check
-    iptables mangle -150           TTL 255 put back
+    ip postrouting -160            TTL 255 put back, destination check
     netdev out_PORT → chain `out`  MAC of the sender's ENI           mark = the port's subnet
+
+What almost every packet does comes first and costs a single look-up at each place: a source that the mapping service knows, a flow
+that is known, a destination behind the port. Only what fails there meets the rules that tell why.
 
 Source: docs/sources.md#fabric
 """
@@ -38,6 +41,7 @@ LINK_LOCAL = (*SERVICES, RESOLVER_ADDRESS)
 TABLE = "vpc"
 GATEWAY_TABLE = "igw"
 NAT_TABLE = "natgw"
+VGW_TABLE = "vgw"
 
 # sets and maps of table `ip vpc`
 ENI_ADDRESS = "eni_address"  # ifname . ipv4_addr: the addresses of the ENI behind a port
@@ -59,13 +63,17 @@ BORDER_TO = "border_to"  # ifname : classid: the subnet that a packet for this p
 
 # sets and maps of table `netdev vpc`
 PORT_SUBNET = "port_subnet"  # ifname : mark: the subnet of a port
-SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet
+SUBNET_TABLE = "subnet_table"  # mark : mark: the route table of a subnet, with CHECKED_BIT, and UNFILTERED_BIT where subnets do not matter
 PORT_MAC = "port_mac"  # ifname . ether_addr: with which MAC a port may send
+SOURCES = "sources"  # ifname . ether_addr . ipv4_addr : mark: what each port sends as its own, and its subnet
 MAPPING = "mapping"  # mark . ipv4_addr : ether_addr: the mapping service of a subnet, its router and services included
 MAPPED = "mapped"  # mark . ipv4_addr . ether_addr: the same for ENIs, as pairs
 
 # map of table `ip natgw` (iptables has `nat`) in a NAT gateway's namespace
 OWN_ADDRESS = "own_address"  # ifname : ipv4_addr
+
+# set of table `ip vgw`, beside its own `vpc_cidrs`
+BEYOND = "beyond"  # ipv4_addr, intervals: what the gateway knows a way to
 
 # maps of table `ip igw`
 TO_PRIVATE = "to_private"  # ipv4_addr : ipv4_addr
@@ -92,11 +100,22 @@ DROP_IGW_SPOOFED = "internet gateway: source inside the VPC"
 DROP_IGW_FOREIGN = "internet gateway: source outside the VPC"
 DROP_IGW_UNKNOWN = "internet gateway: no such public address"
 DROP_IGW_UNMAPPED = "internet gateway: no public address"
+DROP_VGW_SPOOFED = "virtual private gateway: source inside the VPC"
+DROP_VGW_TRANSIT = "virtual private gateway: destination outside the VPC"
+DROP_VGW_FOREIGN = "virtual private gateway: source outside the VPC"
+DROP_VGW_UNKNOWN = "virtual private gateway: no way to the destination"
 DROP_NAT_PROTOCOL = "NAT gateway: protocol"
 DROP_NAT_INVALID = "NAT gateway: no such flow"
 DROP_NAT_INBOUND = "NAT gateway: no inbound"
 
 TTL_255_BIT = 0x80000000
+CHECKED_BIT = 0x40000000
+"""On the mark of a packet whose source the mapping service knows: the source check is done."""
+UNFILTERED_BIT = 0x20000000
+"""On the mark of a packet for which its subnets do not matter: no network ACL of its VPC filters anything and nothing is set between
+its zones, or it stays inside its subnet."""
+MARK_MASK = 0x1FFFFFFF
+"""The bits of a mark that number a route table or a subnet (28 bits); above are those that say something of the packet."""
 PRIORITY_BORDER, PRIORITY_ACL = -20, -10
 """Where in the hook `forward` the subnets are written on a packet, and where network ACLs read them: before the security groups at 0."""
 LEG_TIMEOUT = "1h"
@@ -106,6 +125,7 @@ _NETDEV_BODY = f"""
   map {PORT_SUBNET} {{ type ifname : mark; }}
   map {SUBNET_TABLE} {{ type mark : mark; }}
   set {PORT_MAC} {{ type ifname . ether_addr; }}
+  map {SOURCES} {{ type ifname . ether_addr . ipv4_addr : mark; }}
   map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
   set {MAPPED} {{ type mark . ipv4_addr . ether_addr; }}
   set {NO_CHECK} {{ type ifname; }}
@@ -122,12 +142,18 @@ _NETDEV_BODY = f"""
     arp saddr ip != 0.0.0.0 meta mark . arp saddr ip . arp saddr ether != @{MAPPED} counter drop comment "{DROP_ARP_SENDER}"
     goto asked
   }}
+  chain known {{
+    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} accept
+    meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host meta mark set {CHECKED_BIT | UNFILTERED_BIT:#x} accept
+    counter drop comment "{DROP_DESTINATION_MAC}"
+  }}
   chain {CHAIN_IN} {{
+    ether type ip meta mark set iifname . ether saddr . ip saddr map @{SOURCES} goto known
     iifname . ether saddr != @{PORT_MAC} counter drop comment "{DROP_SOURCE_MAC}"
     meta mark set iifname map @{PORT_SUBNET}
     ether type arp goto ask
     ether type != ip counter drop comment "{DROP_PROTOCOL}"
-    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} accept
+    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} meta mark set meta mark & {0xFFFFFFFF ^ CHECKED_BIT:#x} accept
     meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host meta mark set 0 accept
     ether daddr ff:ff:ff:ff:ff:ff ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_DESTINATION_MAC}"
@@ -161,6 +187,7 @@ _IP_BODY = f"""
   set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
   chain prerouting {{ type filter hook prerouting priority -310; policy accept;
     ip daddr 169.254.0.0/16 ip daddr != @{SERVICE_ADDRESS} counter drop comment "{DROP_LINK_LOCAL}"
+    meta mark >= {CHECKED_BIT:#x} accept
     iifname . ip saddr @{ENI_ADDRESS} accept
     iifname "lo" accept
     iifname @{GATEWAYS} goto from_gateway
@@ -183,6 +210,7 @@ _IP_BODY = f"""
     icmp type {{ destination-unreachable, time-exceeded }} ip saddr set oifname map @{PORT_ROUTER}
   }}
   chain postrouting {{ type filter hook postrouting priority -160; policy accept;
+    meta mark >= {TTL_255_BIT:#x} ip ttl set 255
     oifname . ip daddr @{ENI_ADDRESS} accept
     oifname "lo" accept
     oifname @{PEERINGS} ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_PEER_SOURCE}"
@@ -248,6 +276,7 @@ _IP_BODY = f"""
   }}
   chain border {{ type filter hook forward priority {PRIORITY_BORDER}; policy accept;
     meta mark >= {TTL_255_BIT:#x} goto border_255
+    meta mark >= {CHECKED_BIT | UNFILTERED_BIT:#x} accept
     jump sides
   }}
   chain forward {{ type filter hook forward priority 0; policy drop;
@@ -299,6 +328,21 @@ _NAT_BODY = f"""
   }}
 """
 
+_VGW_BODY = f"""
+  set {VPC_CIDRS} {{ type ipv4_addr; flags interval; }}
+  set {BEYOND} {{ type ipv4_addr; flags interval; }}
+  chain cross {{ type filter hook prerouting priority -310; policy accept;
+    iifname "vpc" goto from_vpc
+    ip saddr @{VPC_CIDRS} counter drop comment "{DROP_VGW_SPOOFED}"
+    ip daddr != @{VPC_CIDRS} counter drop comment "{DROP_VGW_TRANSIT}"
+  }}
+  chain from_vpc {{
+    ip saddr != @{VPC_CIDRS} counter drop comment "{DROP_VGW_FOREIGN}"
+    ip daddr != @{BEYOND} counter drop comment "{DROP_VGW_UNKNOWN}"
+  }}
+  chain input {{ type filter hook input priority 0; policy drop; }}
+"""
+
 TABLES = (NftTable("netdev", TABLE, _NETDEV_BODY), NftTable("ip", TABLE, _IP_BODY))
 """The tables of a VPC's namespace."""
 
@@ -308,9 +352,15 @@ GATEWAY_TABLES = (NftTable("ip", GATEWAY_TABLE, _GATEWAY_BODY),)
 NAT_TABLES = (NftTable("ip", NAT_TABLE, _NAT_BODY),)
 """The table of a NAT gateway's namespace: port translation, nothing from outside, a reset for TCP flows that it does not know."""
 
-TTL_RULES = (
+VGW_TABLES = (NftTable("ip", VGW_TABLE, _VGW_BODY),)
+"""The table of a virtual private gateway's namespace: between its VPC and the networks behind it, and nothing else; it tracks no flow."""
+
+ROUTER_TTL_RULES = (
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-eq 255 -j MARK --set-xmark 0x80000000/0x80000000"),
     IptRule("mangle", "PREROUTING", "-m ttl --ttl-lt 255 -j TTL --ttl-inc 1"),
-    IptRule("mangle", "POSTROUTING", "-m mark --mark 0x80000000/0x80000000 -j TTL --ttl-set 255"),
 )
-"""A VPC and an internet gateway are no hop: the TTL leaves as it came. nft has no arithmetic, hence iptables."""
+"""A VPC and an internet gateway are no hop: the TTL leaves as it came. nft has no arithmetic, hence iptables; a VPC's chain
+`postrouting` puts 255 back."""
+
+TTL_RULES = (*ROUTER_TTL_RULES, IptRule("mangle", "POSTROUTING", "-m mark --mark 0x80000000/0x80000000 -j TTL --ttl-set 255"))
+"""The same for an internet gateway, all of it."""

@@ -9,10 +9,11 @@ Source: docs/sources.md#security-groups
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 
 from labnet.fabric.places import is_plugged, vpc_netns_of
 from labnet.fabric.port import delivered
-from labnet.fabric.security import TCP, UDP, profile_of, rules_of, service_box
+from labnet.fabric.security import TCP, UDP, Profile, profile_of, rules_of, service_box
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState, Eni, SecurityGroupRule
 from labnet.model.flow import Flow
@@ -36,28 +37,39 @@ def interrupted(
 
 def ended_by(old: CloudState, new: CloudState, vpc_id: str) -> Callable[[Flow], bool] | None:
     """Which flows of a VPC end when one state follows another; None where none can: no ENI's rules changed."""
-    changed = {key: (eni, new.enis[key]) for key, eni in old.enis.items() if eni.vpc_id == vpc_id and key in new.enis}
-    pairs = {(profile_of(was.security_groups), profile_of(now.security_groups)) for was, now in changed.values()}
+    both = ((eni, new.enis[key]) for key, eni in old.enis.items() if eni.vpc_id == vpc_id and key in new.enis)
+    pairs = {(profile_of(was), profile_of(now)) for was, now in {(was.security_groups, now.security_groups) for was, now in both}}
     lost = {pair for pair in pairs if any(rules_of(old, pair[0], side) != rules_of(new, pair[1], side) for side in ("ingress", "egress"))}
     if not lost:
         return None
-    enis = {
-        address: (was, now)
-        for was, now in changed.values()
-        if (profile_of(was.security_groups), profile_of(now.security_groups)) in lost and is_plugged(old, was) and is_plugged(new, now)
-        for address in delivered(now)
-    }
-    groups = {address: eni.security_groups for eni in new.enis.values() if eni.vpc_id == vpc_id for address in delivered(eni)}
-    return _Judge(old, new, enis, groups).ends
+    return _Judge(old, new, vpc_id, frozenset(lost)).ends
 
 
 class _Judge:
-    """Asks of each flow what its two ends make of it."""
+    """Asks of each flow what its two ends make of it. Who has which address it finds out with the first flow: often there is none."""
 
-    def __init__(
-        self, old: CloudState, new: CloudState, enis: Mapping[str, tuple[Eni, Eni]], groups: Mapping[str, Iterable[str]]
-    ) -> None:
-        self._old, self._new, self._enis, self._groups = old, new, enis, groups
+    def __init__(self, old: CloudState, new: CloudState, vpc_id: str, lost: frozenset[tuple[Profile, Profile]]) -> None:
+        self._old, self._new, self._vpc_id, self._lost = old, new, vpc_id, lost
+
+    @cached_property
+    def _enis(self) -> Mapping[str, tuple[Eni, Eni]]:
+        """Address → its ENI before and now, for those whose rules have changed."""
+        both = ((eni, self._new.enis[key]) for key, eni in self._old.enis.items() if eni.vpc_id == self._vpc_id and key in self._new.enis)
+        return {
+            address: (was, now)
+            for was, now in both
+            if (profile_of(was.security_groups), profile_of(now.security_groups)) in self._lost
+            and is_plugged(self._old, was)
+            and is_plugged(self._new, now)
+            for address in delivered(now)
+        }
+
+    @cached_property
+    def _groups(self) -> Mapping[str, Iterable[str]]:
+        """Address → the groups of its ENI."""
+        return {
+            address: eni.security_groups for eni in self._new.enis.values() if eni.vpc_id == self._vpc_id for address in delivered(eni)
+        }
 
     def ends(self, flow: Flow) -> bool:
         """Was it untracked at one end, and do that end's rules now refuse its packets or their answers?"""

@@ -1,4 +1,4 @@
-"""Connection tracking of a namespace: forget the flows that name an address, over ctnetlink.
+"""Connection tracking of a namespace: read its flows, forget those that name an address, over ctnetlink.
 
     struct nfgenmsg { u8 family; u8 version; be16 res_id; } then CTA_TUPLE_ORIG 1, CTA_TUPLE_REPLY 2 { CTA_TUPLE_IP 1 { v4 src 1, dst 2 } }
 """
@@ -15,7 +15,7 @@ from labnet.kernel.netns import open_socket
 from labnet.kernel.nft_encode import ACK, DUMP, REQUEST, fields_of
 from labnet.kernel.nft_socket import NETLINK_NETFILTER, TIMEOUT_S
 from labnet.model.addressing import to_int
-from labnet.model.flow import Flow
+from labnet.model.flow import Flow, TrackedFlow
 
 SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 GET, DELETE = 1, 2
@@ -33,6 +33,27 @@ def forget(fd: int, netns: str, addresses: Iterable[str]) -> int:
 def forget_where(fd: int, netns: str, ended: Callable[[Flow], bool]) -> int:
     """Delete every IPv4 entry of which `ended` says so; how many went. Errors: KernelError."""
     return _forget(fd, netns, lambda entry: ended(_flow(entry)))
+
+
+def tracked(fd: int, netns: str) -> list[TrackedFlow]:
+    """Every IPv4 entry. Errors: KernelError."""
+    try:
+        with open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as sock:
+            sock.settimeout(TIMEOUT_S)
+            sock.bind((0, 0))
+            return [TrackedFlow(_tuple(entry, TUPLE_ORIG), _tuple(entry, TUPLE_REPLY)) for entry in _entries(sock)]
+    except OSError as error:
+        raise KernelError("conntrack", netns, "flows", error.errno or errno.EIO) from error
+
+
+def _tuple(entry: dict[int, bytes], kind: int) -> Flow:
+    """As `_flow`, either way; of ICMP the identifier (CTA_PROTO_ICMP_ID 4) stands for both ports."""
+    parts = fields_of(entry.get(kind, b""))
+    address, proto = fields_of(parts.get(1, b"")), fields_of(parts.get(2, b""))
+    source, destination = (socket.inet_ntoa(address.get(number, bytes(4))) for number in (1, 2))
+    ident = proto.get(4)
+    source_port, destination_port = (int.from_bytes(ident or proto.get(number, b""), "big") for number in (2, 3))
+    return Flow(int.from_bytes(proto.get(1, b""), "big"), source, destination, source_port, destination_port)
 
 
 def _forget(fd: int, netns: str, chosen: Callable[[dict[int, bytes]], bool]) -> int:

@@ -20,7 +20,7 @@ from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
 from labnet.kernel import observe, sysctl, teardown
 from labnet.kernel.crew import Crew
-from labnet.kernel.jobs import additions_only, named_in, together
+from labnet.kernel.jobs import additions_only, by_stages, named_in, together
 from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.nursery import Nursery
@@ -165,7 +165,7 @@ class LinuxKernel(Witness):
         done: Done = []
         with self._work() as visit:
             try:
-                for netns, changes in batches:
+                for netns, changes in by_stages(batches):
                     visit.fd(netns)
                     for maker, run in groupby(changes, key=lambda change: _MAKERS[type(change.object)]):
                         self._make(visit, maker, netns, list(run), done)

@@ -33,6 +33,7 @@ ACCEPT = 1
 INTERVAL_END = 0x1
 NESTED = 0x8000
 _HEAD = struct.Struct("=HH")
+_NESTED = struct.Struct("=8H")
 _PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 
 
@@ -76,7 +77,20 @@ def table_body(name: str) -> bytes:
 
 def element_body(item: NftElement) -> bytes:
     """NFTA_SET_ELEM_LIST_* of one element. Errors: ValueError for a value that its type does not take."""
-    return text(1, item.table) + text(2, item.set) + nest(3, *_elements(item))
+    head = _named(item.table, item.set)
+    if item.ranges or "/" in item.fields[0]:
+        return head + nest(3, *_elements(item))
+    kinds = item.types[: len(item.fields)]
+    data = nest(2, _data(item.types[-1], item.value)) if item.value is not None else b""
+    key = encode_key(Layout(kinds), item.fields)  # what follows is nest(3, nest(1, nest(1, attr(1, key)), data)), in one go
+    size = (len(key) + 3) & ~3
+    heads = _NESTED.pack(16 + size + len(data), 3 | NESTED, 12 + size + len(data), 1 | NESTED, 8 + size, 1 | NESTED, 4 + len(key), 1)
+    return head + heads + key + _PADDING[-len(key) % 4] + data
+
+
+@lru_cache(maxsize=1024)
+def _named(table: str, name: str) -> bytes:
+    return text(1, table) + text(2, name)
 
 
 def _elements(item: NftElement) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import ctypes
 import os
 import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from labnet.errors import PrerequisiteError
@@ -53,6 +53,16 @@ def check_quick() -> None:
         raise PrerequisiteError(f"this process may not make network namespaces: {os.strerror(error)}", hint, missing=["CAP_SYS_ADMIN"])
 
 
+def check_zone_links(*, loss: bool, latency: bool) -> None:
+    """Refuse what is to be set between zones where this kernel cannot do it. Errors: PrerequisiteError, exit code 4."""
+    wanted = {name for name, asked in ((LOSS, loss), (LATENCY, latency)) if asked}
+    for finding in _trials(wanted) if wanted else ():
+        if not finding.ok:
+            need = finding.detail.removeprefix("for ")
+            hint = f"leave {'roundTripMs' if finding.name == LATENCY else 'lossPercent'} out; 'labnet doctor' tells what this machine can do"
+            raise PrerequisiteError(f"this kernel lacks {finding.name} for {need}", hint, missing=[finding.name])
+
+
 def _which(program: str) -> str | None:
     return next((f"{folder}/{program}" for folder in PATH if os.access(f"{folder}/{program}", os.X_OK)), None)
 
@@ -79,6 +89,7 @@ def _in_thread(work: Callable[[], int]) -> int:
 
 # ---- doctor ---------------------------------------------------------------------------------------------------------------
 
+LOSS, LATENCY = "drop by chance", "packet queues"
 _TRIALS: tuple[tuple[str, str, str, bool], ...] = (
     ("veth", "ip link add lnta type veth peer name lntb", "every pod and ENI", True),
     (
@@ -111,7 +122,11 @@ _TRIALS: tuple[tuple[str, str, str, bool], ...] = (
     ("ipvlan", "ip link add iv link lnta type ipvlan", "ipvlan CNIs (later)", False),
     ("macvlan", "ip link add mv link lnta type macvlan mode bridge", "Multus (later)", False),
     ("802.1Q", "ip link add v link lnta type vlan id 5", "branch ENIs (later; a veth stands in)", False),
-    ("netem", "tc qdisc add dev lnta root netem delay 1ms", "delay and loss (later)", False),
+    (LOSS, "nft 'table ip t { chain c { numgen random mod 1000 < 5 counter drop; }; }'", "loss between zones", False),
+    (
+        LATENCY, "iptables-nft -t security -A FORWARD -m connmark --mark 0x5 -j NFQUEUE --queue-num 5 --queue-bypass",
+        "latency between zones", False,
+    ),
     ("vxlan", "ip link add vx type vxlan id 5 dstport 4789 dev lnta", "Calico VXLAN (later)", False),
 )
 
@@ -135,7 +150,8 @@ def _rights() -> Finding:
     return Finding("network namespaces", not error, os.strerror(error) if error else "may be made", "run with sudo" if error else "")
 
 
-def _trials() -> list[Finding]:
+def _trials(wanted: Container[str] | None = None) -> list[Finding]:
+    """Each of the trials, or only those named, in one throw-away namespace."""
     from labnet.kernel import command
     from labnet.kernel.netns import returning, unshare
 
@@ -145,6 +161,8 @@ def _trials() -> list[Finding]:
     found = []
     try:
         for name, line, needed_by, needed in _TRIALS:
+            if wanted is not None and name not in wanted:
+                continue
             done = command.run(fd, "a throw-away namespace", ["sh", "-c", line])
             said = done.stderr.strip().splitlines()
             detail = f"for {needed_by}" if done.exit_code == 0 else f"for {needed_by}: {said[0] if said else 'refused'}"

@@ -16,13 +16,16 @@ from labnet.lab.scenario_source import read_text
 
 STDIN = "-"
 Event = Callable[[dict[str, Any]], None]
+Again = tuple[dict[str, Any], Sequence[Mapping[str, str]]]
+"""The status, and of each warning about the scenario its `field` and `message`."""
 
 
 def up_again(
     source: str, overrides: Sequence[str], run_dir: Path, lab: str | None, timeout_s: float, on_event: Event
-) -> dict[str, Any] | None:
-    """Make the running lab of a scenario what the scenario says; its status. None when there is no such lab, or it cannot be told
-    which one it is without reading the scenario: then `up` goes its whole way.
+) -> Again | None:
+    """Make the running lab of a scenario what the scenario says; its status, and what speaks against the scenario.
+
+    None when there is no such lab, or it cannot be told which one it is without reading the scenario: then `up` goes its whole way.
 
     Errors: those of reading the scenario, as the lab's process found them; LabnetError 124 when pods are not Running in time.
     """
@@ -37,7 +40,7 @@ def up_again(
             return None
         args = {"text": text, "file": file, "source": source, "sets": list(overrides), "named": lab is not None, "timeout": timeout_s}
         result = client.call(run_dir, name, "reconcile", args, on_event)
-    return None if "other" in result else finished(result)
+    return None if "other" in result else (finished(result), result.get("cautions", ()))
 
 
 def _running(source: str, run_dir: Path, lab: str | None) -> str | None:

@@ -21,10 +21,11 @@ PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")
 NODE_FIELDS = ("name", "instanceId", "instanceType", "netns", "ip", "publicIp", "maxPods")
 POD_FIELDS = ("namespace", "name", "node", "phase", "ip", "eni", "device", "table", "hostLink", "netns")
 NAT_FIELDS = ("name", "id", "subnet", "ip", "publicIp", "netns")
+SITE_FIELDS = ("name", "ip", "netns")
 DROP_CHECKS: tuple[str, ...] = get_args(DropCheck)
 MAX_TOLD = 5
 """So many events of a kind are shown where none says what it should."""
-PLACES = ("vpc", "igw", "nat", "internet")
+PLACES = ("vpc", "igw", "nat", "internet", "vgw", "onprem")
 
 
 @frozen
@@ -99,13 +100,15 @@ def _field(target: str, name: str, status: Status) -> str:
 
 
 def find_entry(target: str, status: Status) -> Mapping[str, Any] | None:
-    """A node's, pod's or NAT gateway's entry: by name, ``namespace/pod``, ``pod/NAME`` or ``node/NAME``."""
+    """The entry of a node, pod, NAT gateway, network or host outside: by name, ``namespace/pod``, ``pod/NAME`` or ``node/NAME``."""
     kind, slash, rest = target.partition("/")
     pods: Sequence[Mapping[str, Any]] = status.get("pods", ())
     nodes: Sequence[Mapping[str, Any]] = status.get("nodes", ())
     if not slash:
         named = [node for node in nodes if node["name"] == target] + [pod for pod in pods if pod["name"] == target]
         named += [nat for nat in status.get("natGateways", ()) if nat["name"] == target]
+        for site in status.get("onPremises", ()):
+            named += [one for one in (site, *({**site, **host} for host in site["hosts"])) if one["name"] == target]
     elif kind == "node":
         named = [node for node in nodes if node["name"] == rest]
     else:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labnet.lab import routes_setup
+from labnet.lab import routes_setup, sites_setup
 from labnet.lab.cloud_acls import make_acls
+from labnet.lab.lists_setup import make_lists
 from labnet.lab.routes_setup import tagged as _tagged
+from labnet.model.cloud_vpn import Site
 from labnet.model.scenario import NodeSpec, Scenario, SecurityGroupSpec, SubnetSpec, VpcSpec
 from labnet.ports import Ec2Api
 
@@ -25,21 +27,25 @@ class CloudIds:
     vpc_of_subnet: dict[str, str] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
+    prefix_lists: dict[str, str] = field(default_factory=dict)
     targets: dict[str, str] = field(default_factory=dict)
     """Names that routes may lead to: NAT gateways and peerings."""
     node_routes: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """Node → (route table id, destination) of the routes that lead to it."""
 
 
-async def make_vpcs(api: Ec2Api, scenario: Scenario) -> CloudIds:
-    """Create every VPC with its gateway, subnets and security groups. Errors: Ec2Error."""
+async def make_vpcs(api: Ec2Api, scenario: Scenario, sites: Mapping[str, Site] | None = None) -> CloudIds:
+    """Create the prefix lists, every VPC with its gateways, subnets and security groups, and the ways to networks outside. Errors: Ec2Error."""
     ids = CloudIds()
+    ids.prefix_lists.update(await make_lists(api, scenario.prefix_lists))
     for vpc in scenario.vpcs:
         await _make_vpc(api, vpc, ids)
+    await sites_setup.connect(api, scenario, sites or {}, ids.vpcs, ids.targets)
     await routes_setup.make_gateways(api, scenario, ids.vpcs, ids.subnets, ids.targets)
     nodes = {node.name for node in scenario.nodes}
     for vpc in scenario.vpcs:
-        await routes_setup.make_tables(api, vpc, ids.vpcs[vpc.name], ids.subnets, ids.targets, nodes, ids.node_routes)
+        known = routes_setup.Known(ids.subnets, ids.targets, ids.prefix_lists, nodes)
+        await routes_setup.make_tables(api, vpc, ids.vpcs[vpc.name], known, ids.node_routes)
     return ids
 
 
@@ -162,6 +168,8 @@ def _permissions(rules: Sequence[Mapping[str, Any]], vpc: str, ids: CloudIds) ->
             item["FromPort"] = item["ToPort"] = -1
         if rule.get("group"):
             item["UserIdGroupPairs"] = [{"GroupId": ids.groups[vpc, str(rule["group"])]}]
+        elif rule.get("prefixList"):
+            item["PrefixListIds"] = [{"PrefixListId": ids.prefix_lists[str(rule["prefixList"])]}]
         else:
             item["IpRanges"] = [{"CidrIp": str(rule["cidr"])}]
         if item not in out:  # EC2 refuses a permission that is named twice

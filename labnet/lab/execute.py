@@ -40,10 +40,11 @@ def _place(paths: LabPaths, target: str) -> tuple[str, mounts.View]:
     except NotFoundError:
         return _by_name(paths, target)
     if not found["netns"]:
-        raise UsageError(f"nothing of this lab has the address {target}", "exec takes a pod, a node or the internet")
+        raise UsageError(f"nothing of this lab has the address {target}", "exec takes a pod, a node, the internet or a network outside")
     if found["node"]:
         return found["netns"], views.node_view(paths, found["node"], found["hosts"])
-    resolver = views.INTERNET_RESOLVER if found["kind"] == "internet" else views.resolver(paths, str(found["onNode"]))
+    others = {"internet": views.INTERNET_RESOLVER, "onprem": ""}
+    resolver = others[found["kind"]] if found["kind"] in others else views.resolver(paths, str(found["onNode"]))
     return found["netns"], views.pod_view(paths, found["netns"], str(found["name"]).rpartition("/")[2], resolver=resolver)
 
 

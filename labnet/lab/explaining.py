@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import UsageError
-from labnet.fabric.places import vpc_netns_of
+from labnet.fabric.places import site_netns_of, vpc_netns_of
 from labnet.kernel import listening
 from labnet.kernel.door import LinuxKernel
 from labnet.lab.addressless import addressless
@@ -57,9 +57,11 @@ def explanation(
         if not end.address:
             raise addressless(lab, end)
     if source.kind == "address":
-        raise UsageError(f"nothing of this lab has the address {source.name}", "a way begins at a pod, a node or the internet")
-    if source.kind == "internet" and target.kind == "internet":
-        raise UsageError("both ends are in the Internet", "one of them is a pod, a node or an address of a VPC")
+        hint = "a way begins at a pod, a node, the internet or a network outside"
+        raise UsageError(f"nothing of this lab has the address {source.name}", hint)
+    if {source.kind, target.kind} <= {"internet", "onprem"}:
+        both = "in the Internet" if source.kind == target.kind == "internet" else "outside of AWS"
+        raise UsageError(f"both ends are {both}", "one of them is a pod, a node or an address of a VPC")
     return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port, size_bytes)
 
 
@@ -131,6 +133,9 @@ def _differences(lab: Lab, spaces: tuple[tuple[str, str], ...]) -> tuple[Differe
 def _end(lab: Lab, target: Target) -> End:
     from labnet.explain.explain import End
 
+    if target.kind == "onprem":
+        site = next(name for name in lab.ec2.state.sites if site_netns_of(lab.ec2.state, name) == target.netns)
+        return End(target.name, target.address, site=site)
     if target.kind == "internet":
         return End(target.name, target.address, internet=True)
     return End(target.name.removeprefix("default/"), target.address, _host(lab).get(target.netns, target.netns))

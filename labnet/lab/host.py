@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from labnet.cni.conflist import Conflist
 from labnet.cni.results import FileResults, MemoryResults, Results
@@ -25,6 +25,9 @@ from labnet.lab.credentials import Credentials
 from labnet.lab.owned_kernel import OwnedKernel
 from labnet.lab.paths import SOCKET_PATH_BYTES, LabPaths
 from labnet.ports import Kernel
+
+if TYPE_CHECKING:
+    from labnet.kernel.delay import DelayProcess
 
 NETNS_DIR = "/run/netns"
 END_S = 1.0
@@ -78,6 +81,9 @@ class Host(Protocol):
 
     def forget_node(self, node: str) -> None:
         """Remove a node's files."""
+
+    def start_delays(self) -> DelayProcess | None:
+        """Start the process that holds packets between zones back; None where no packets are."""
 
     async def close(self) -> None:
         """Stop listening."""
@@ -138,6 +144,10 @@ class NoHost:
 
     def forget_node(self, node: str) -> None:
         """No files."""
+
+    def start_delays(self) -> DelayProcess | None:
+        """No packets."""
+        return None
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -238,6 +248,12 @@ class LocalHost:
     def forget_node(self, node: str) -> None:
         """Remove a node's files."""
         shutil.rmtree(self._paths.node(node), ignore_errors=True)
+
+    def start_delays(self) -> DelayProcess | None:
+        """A process of this machine."""
+        from labnet.kernel.delay import DelayProcess  # late: most labs set no latency
+
+        return DelayProcess()
 
     async def close(self) -> None:
         """Stop listening."""

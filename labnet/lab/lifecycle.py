@@ -58,6 +58,8 @@ def up(scenario: Scenario, options: UpOptions, progress: Report, launch: Launch 
     clean rollback.
     """
     preflight.check_quick()
+    links = scenario.zone_links
+    preflight.check_zone_links(loss=any(link.loss_percent for link in links), latency=any(link.round_trip_ms for link in links))
     lab = options.lab or scenario.name
     if not names.is_name(lab):
         raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")
@@ -179,6 +181,8 @@ def planned_namespaces(scenario: Scenario, lab: str) -> list[str]:
     """Every namespace that `up` will make for this scenario."""
     wanted = [names.vpc_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs)]
     wanted += [names.igw_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs) if vpc.internet_gateway]
+    wanted += [names.vgw_netns(lab, None if n == 0 else vpc.name) for n, vpc in enumerate(scenario.vpcs) if vpc.vpn_gateway]
+    wanted += [names.site_netns(lab, None if n == 0 else site.name) for n, site in enumerate(scenario.on_premises)]
     wanted += [names.internet_netns(lab)] if any(vpc.internet_gateway for vpc in scenario.vpcs) else []
     wanted += [names.node_netns(lab, node.name) for node in scenario.nodes]
     wanted += [names.pod_netns(lab, pod.namespace, pod.name) for pod in scenario.pods if not pod.host_network]

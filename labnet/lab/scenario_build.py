@@ -9,6 +9,7 @@ from typing import Any
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Path
+from labnet.model.addressing import bounds, to_text
 from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
 from labnet.model.cluster import ContainerSpec
 from labnet.model.scenario import (
@@ -27,16 +28,21 @@ from labnet.model.scenario import (
     PeeringSpec,
     PodCheck,
     PodSpec,
+    PrefixListSpec,
     RouteTableSpec,
     Scenario,
     SecurityGroupSpec,
+    SiteSpec,
     SubnetSpec,
     TaintSpec,
     VpcSpec,
 )
+from labnet.model.zones import ZoneLinkSpec
 
 DEFAULT_VPC = "vpc"
 """The name of a VPC that has none."""
+DEFAULT_MTUS = {"vpn": 1446, "direct-connect": 1500}
+"""Source: docs/sources.md#virtual-private-gateways"""
 ALLOW_ALL: Mapping[str, Any] = {"protocol": "-1", "cidr": "0.0.0.0/0"}
 """What a security group lets out when nothing is said, as a new one does on AWS."""
 
@@ -58,6 +64,11 @@ def vpc_name(vpc: vpcwords.Vpc) -> str:
     return vpc.name or DEFAULT_VPC
 
 
+def room_of(listed: vpcwords.PrefixList) -> int:
+    """For how many blocks a prefix list has room."""
+    return max(len(listed.entries), 1) if listed.max_entries is None else listed.max_entries
+
+
 def node_names(node: schema.Node) -> list[str]:
     """The names that a `nodes` entry stands for: with `count`, even 1, they are numbered from 1."""
     return [node.name] if node.count is None else [f"{node.name}-{n}" for n in range(1, node.count + 1)]
@@ -76,6 +87,10 @@ def build(document: schema.Document, source: str) -> Scenario:
         name=document.metadata.name,
         description=document.metadata.description,
         vpcs=tuple(_vpc(path, vpc) for path, vpc in vpcs_of(document)),
+        on_premises=tuple(_site(document, site) for site in document.on_premises),
+        prefix_lists=tuple(
+            PrefixListSpec(one.name, tuple((it.cidr, it.description) for it in one.entries), room_of(one)) for one in document.prefix_lists
+        ),
         nodes=tuple(spec for node in document.nodes for spec in _nodes(node)),
         cni=CniSpec(document.cni.kind, document.cni.dialect, dict(document.cni.env)),
         pods=tuple(_pod(pod) for pod in document.pods),
@@ -86,6 +101,7 @@ def build(document: schema.Document, source: str) -> Scenario:
         seed=document.seed,
         pending_allowed=document.pending == "allowed",
         ec2=ec2_of(document.ec2),
+        zone_links=tuple(zone_link_of(item) for item in document.zone_links),
         source=source,
     )
 
@@ -118,18 +134,43 @@ def fault_of(item: schema.Fault) -> FaultSpec:
     return FaultSpec(item.action, item.code, item.message, item.status, item.times, item.rate, for_s, item.node or "")
 
 
+def zone_link_of(item: vpcwords.ZoneLink) -> ZoneLinkSpec:
+    """What is set between two zones, or any two."""
+    return ZoneLinkSpec(tuple(item.between or ()), item.round_trip_ms, item.loss_percent)
+
+
 def _vpc(path: Path, vpc: vpcwords.Vpc) -> VpcSpec:
     subnets = tuple(_subnet(item) for item in vpc.subnets)
     groups = tuple(_group(item) for item in vpc.security_groups)
     return VpcSpec(
         vpc_name(vpc), tuple(cidr for _path, cidr in blocks_of(path, vpc)), subnets, vpc.internet_gateway, groups,
         route_tables=tuple(
-            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes)) for one in vpc.route_tables
+            RouteTableSpec(one.name, one.main, tuple((it.destination, it.target) for it in one.routes), one.propagate)
+            for one in vpc.route_tables
         ),
         nat_gateways=tuple(NatGatewaySpec(one.name, one.subnet) for one in vpc.nat_gateways),
         peerings=tuple(PeeringSpec(one.name, one.peer) for one in vpc.peerings),
         network_acls=_acls(vpc), dns_support=vpc.dns.support, dns_hostnames=vpc.dns.hostnames,
+        vpn_gateway=vpc.vpn_gateway,
     )
+
+
+def site_blocks(site: vpcwords.OnPremises) -> list[str]:
+    """The blocks of a network outside."""
+    return [*([site.cidr] if site.cidr is not None else []), *(site.cidrs or ())]
+
+
+def site_hosts(site: vpcwords.OnPremises) -> tuple[tuple[str, str], ...]:
+    """(name, address) of its hosts: where none is named, one with the first address of its block."""
+    if site.hosts or not site_blocks(site):
+        return tuple((host.name, host.address) for host in site.hosts)
+    return ((site.name, to_text(bounds(site_blocks(site)[0])[0] + 1)),)
+
+
+def _site(document: schema.Document, site: vpcwords.OnPremises) -> SiteSpec:
+    home = site.vpc or vpc_name(vpcs_of(document)[0][1])
+    mtu = site.mtu or DEFAULT_MTUS[site.connection]
+    return SiteSpec(site.name, tuple(site_blocks(site)), site_hosts(site), site.connection, home, mtu)
 
 
 def _acls(vpc: vpcwords.Vpc) -> tuple[NetworkAclSpec, ...]:
@@ -166,7 +207,8 @@ def _permission(rule: vpcwords.SecurityGroupRule) -> Mapping[str, Any]:
     out: dict[str, Any] = {"protocol": rule.protocol}
     if rule.from_port is not None:
         out |= {"fromPort": rule.from_port, "toPort": rule.from_port if rule.to_port is None else rule.to_port}
-    return out | ({"cidr": rule.cidr} if rule.cidr is not None else {"group": rule.group})
+    other = {"cidr": rule.cidr, "group": rule.group, "prefixList": rule.prefix_list}
+    return out | {key: name for key, name in other.items() if name is not None}
 
 
 def _nodes(node: schema.Node) -> Iterator[NodeSpec]:

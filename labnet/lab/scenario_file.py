@@ -17,10 +17,14 @@ from labnet.lab.scenario_cautions import cautions
 from labnet.lab.scenario_problems import Findings
 from labnet.lab.scenario_rules_checks import check_checks
 from labnet.lab.scenario_rules_cluster import check_cluster
+from labnet.lab.scenario_rules_lists import check_lists
 from labnet.lab.scenario_rules_objects import check_objects
+from labnet.lab.scenario_rules_quotas import check_quotas
 from labnet.lab.scenario_rules_room import check_room
 from labnet.lab.scenario_rules_routes import check_routes
+from labnet.lab.scenario_rules_sites import check_sites
 from labnet.lab.scenario_rules_vpc import check_vpcs
+from labnet.lab.scenario_rules_zones import check_zone_links
 from labnet.lab.scenario_schema import Document, Ec2
 from labnet.lab.scenario_set import apply_overrides
 from labnet.lab.scenario_source import built_in_names, built_in_path, read_text
@@ -60,10 +64,14 @@ def parse(text: str, file: str, *, overrides: Sequence[str] = (), types: Types |
     known = _instance_types() if types is None else types
     rules: tuple[Callable[[], None], ...] = (
         lambda: check_vpcs(document, findings),
+        lambda: check_lists(document, findings),
         lambda: check_cluster(document, known, findings),
         lambda: _check_ec2(document, findings),
         findings.stop,  # what follows counts and resolves names: it needs them to be good
         lambda: check_routes(document, findings),
+        lambda: check_sites(document, findings),
+        lambda: check_quotas(document, findings),
+        lambda: check_zone_links(document, findings),
         lambda: check_objects(document, findings),
         lambda: check_room(document, known, findings),
         lambda: check_checks(document, findings),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labnet.ec2.rules.network_acls import ACLS_PER_VPC, ENTRIES_PER_DIRECTION, LAST_NUMBER, MAX_ICMP
+from labnet.ec2.rules.network_acls import LAST_NUMBER, MAX_ICMP
+from labnet.ec2.rules.quotas import ACLS_PER_VPC, ENTRIES_PER_DIRECTION
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Findings, Path, nearest
 

@@ -8,10 +8,13 @@ from labnet.lab import checks
 from labnet.lab import scenario_schema as schema
 from labnet.lab.scenario_build import node_names, vpcs_of, words_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
+from labnet.lab.targets import ONPREM
 from labnet.model.addressing import is_address
 from labnet.model.values import frozen
 
 MAX_PORT = 65_535
+FURTHER = ("vpc.", "igw.", "vgw.", "onprem.")
+"""How the names of places of further VPCs and networks begin."""
 
 
 @frozen
@@ -22,21 +25,23 @@ class _Known:
     pods: Collection[str]
     pod_names: Collection[str]
     nats: Collection[str] = ()
+    outside: Collection[str] = ()
 
     def find(self, word: str) -> tuple[str, ...]:
-        """What a word means: ``node`` and ``pod``, each as often as it fits."""
+        """What a word means: ``node``, ``pod`` and ``network``, each as often as it fits."""
         kind, slash, rest = word.partition("/")
         found = ["node"] if word in self.nodes or (kind == "node" and slash and rest in self.nodes) else []
         if slash:
             found += ["pod"] if word in self.pods or (kind == "pod" and (rest in self.pods or rest in self.pod_names)) else []
         else:
             found += ["pod" for key in self.pods if key.partition("/")[2] == word]
+            found += ["network"] if word in self.outside else []
         return tuple(found)
 
     @property
     def words(self) -> list[str]:
         """Everything that can be said, for a suggestion."""
-        return [*self.nodes, *self.pod_names]
+        return [*self.nodes, *self.pod_names, *self.outside]
 
 
 def check_checks(document: schema.Document, findings: Findings) -> None:
@@ -46,6 +51,8 @@ def check_checks(document: schema.Document, findings: Findings) -> None:
         pods={f"{pod.namespace}/{pod.name}" for pod in document.pods},
         pod_names={pod.name for pod in document.pods},
         nats={nat.name for _path, vpc in vpcs_of(document) for nat in vpc.nat_gateways},
+        outside={name for site in document.on_premises for name in (site.name, *(host.name for host in site.hosts))}
+        | ({ONPREM} if document.on_premises else set()),
     )
     for n, check in enumerate(document.checks):
         path: Path = ("checks", n)
@@ -99,14 +106,14 @@ def _fate(check: schema.Check, path: Path, known: _Known, findings: Findings) ->
         findings.add((*path, "dropAt"), "a packet that is delivered is dropped nowhere", "add 'expect: dropped'")
     if check.drop_at is not None:
         places = [*checks.PLACES, *known.nodes, *known.pod_names, *checks.DROP_CHECKS]
-        if check.drop_at not in places and not check.drop_at.startswith("vpc."):
+        if check.drop_at not in places and not check.drop_at.startswith(FURTHER):
             otherwise = f"a node, a pod, {', '.join(checks.PLACES)}, or one of {', '.join(checks.DROP_CHECKS)}"
             findings.add((*path, "dropAt"), f"{check.drop_at!r} is no place and no check", nearest(check.drop_at, places, otherwise))
 
 
 def _through(through: schema.Through, path: Path, known: _Known, findings: Findings) -> None:
-    places = ["vpc", "igw", *known.nats, *known.words]
-    if through.place not in places and not through.place.startswith("vpc."):
+    places = ["vpc", "igw", "vgw", *known.nats, *known.words]
+    if through.place not in places and not through.place.startswith(FURTHER):
         findings.add((*path, "place"), f"{through.place!r} is no place", nearest(through.place, places, f"one of {', '.join(places)}"))
     if through.source is not None:
         _placeholders(through.source, (*path, "source"), known, findings)
@@ -176,6 +183,6 @@ def _placeholders(text: str, path: Path, known: _Known, findings: Findings) -> N
         if not found:
             findings.add(path, f"placeholder ${{{target}}}: there is no node or pod {target!r}", nearest(target, known.words))
             continue
-        fields = {"node": checks.NODE_FIELDS, "pod": checks.POD_FIELDS}.get(found[0], checks.NAT_FIELDS)
+        fields = {"node": checks.NODE_FIELDS, "pod": checks.POD_FIELDS, "network": checks.SITE_FIELDS}.get(found[0], checks.NAT_FIELDS)
         if name not in fields:
             findings.add(path, f"placeholder ${{{target}.{name}}}: a {found[0]} has no {name!r}", nearest(name, fields))

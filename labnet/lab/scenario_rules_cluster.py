@@ -138,7 +138,8 @@ def _clashes(document: schema.Document, findings: Findings) -> None:
         if other == what:
             findings.add(path, f"a second {what}; {where}", "give one of them another name")
         else:
-            findings.add(path, f"{what} has the name of {other}; {where}", "nodes and pods of the namespace default share one space of names")
+            hint = "nodes, pods of the namespace default and hosts share one space of names"
+            findings.add(path, f"{what} has the name of {other}; {where}", hint)
 
 
 def _namespaces(document: schema.Document) -> Iterator[tuple[str, str, Path]]:
@@ -148,12 +149,25 @@ def _namespaces(document: schema.Document) -> Iterator[tuple[str, str, Path]]:
         if vpc.name:
             yield names.vpc_netns("", vpc.name), f"VPC {vpc.name}", (*path, "name")
             yield names.igw_netns("", vpc.name), f"VPC {vpc.name}", (*path, "name")
+    yield from _sites(document)
     for n, node in enumerate(document.nodes):
         for name in node_names(node) if _count_fits(node) else ():
             yield names.node_netns("", name), f"node {name}", ("nodes", n, "name")
     for n, pod in enumerate(document.pods):
         label = pod.name if pod.namespace == "default" else f"{pod.namespace}/{pod.name}"
         yield names.pod_netns("", pod.namespace, pod.name), f"pod {label}", ("pods", n, "name")
+
+
+def _sites(document: schema.Document) -> Iterator[tuple[str, str, Path]]:
+    """Networks outside and their hosts are targets as nodes and pods are; the first network may be called as its namespace is."""
+    for path, vpc in vpcs_of(document)[1:]:
+        if vpc.name and vpc.vpn_gateway:
+            yield names.vgw_netns("", vpc.name), f"VPC {vpc.name}", (*path, "name")
+    for n, site in enumerate(document.on_premises):
+        if n or site.name != "onprem":
+            yield names.node_netns("", site.name), f"network {site.name}", ("onPremises", n, "name")
+        for m, host in enumerate(site.hosts):
+            yield names.node_netns("", host.name), f"host {host.name}", ("onPremises", n, "hosts", m, "name")
 
 
 def _settings(document: schema.Document, findings: Findings) -> None:

@@ -6,11 +6,11 @@ Source: docs/sources.md#route-tables
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
-from labnet.lab.routes_setup import INTERNET_GATEWAY
+from labnet.lab.routes_setup import INTERNET_GATEWAY, VPN_GATEWAY
 from labnet.lab.scenario_build import blocks_of, node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
 from labnet.lab.scenario_rules_ec2 import MAX_NODES_LISTED
@@ -18,6 +18,8 @@ from labnet.lab.scenario_rules_vpc import NAME_RE, check_block, unique
 from labnet.model import addressing
 
 Vpcs = Mapping[str, tuple[Path, vpcwords.Vpc]]
+Lists = Mapping[str, Sequence[str]]
+"""Prefix lists: name → blocks."""
 
 
 def check_routes(document: schema.Document, findings: Findings) -> None:
@@ -30,8 +32,9 @@ def check_routes(document: schema.Document, findings: Findings) -> None:
         for n, peering in enumerate(vpc.peerings):
             _peering((*path, "peerings", n), vpc, peering, vpcs, pairs, findings)
             _named(peering.name, (*path, "peerings", n, "name"), "peering", seen, findings)
+    lists = {one.name: [entry.cidr for entry in one.entries] for one in document.prefix_lists}
     for path, vpc in vpcs.values():
-        _tables(path, vpc, _targets(document, vpc), findings)
+        _tables(path, vpc, _targets(document, vpc), lists, findings)
 
 
 def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
@@ -40,6 +43,7 @@ def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
         return {}
     subnets = {subnet.name for subnet in vpc.subnets}
     found = [INTERNET_GATEWAY] if vpc.internet_gateway else []
+    found += [VPN_GATEWAY] if vpc.vpn_gateway else []
     found += [nat.name for nat in vpc.nat_gateways] + [one.name for one in vpc.peerings]
     found += [one.name for _path, other in vpcs_of(document) for one in other.peerings if one.peer == vpc_name(vpc)]
     listed = (node for node in document.nodes if node.subnet in subnets and (node.count or 1) <= MAX_NODES_LISTED)
@@ -48,7 +52,7 @@ def _targets(document: schema.Document, vpc: vpcwords.Vpc) -> Mapping[str, int]:
 
 
 def _named(name: str, path: Path, what: str, seen: dict[str, Path], findings: Findings) -> None:
-    if not NAME_RE.fullmatch(name) or name == INTERNET_GATEWAY:
+    if not NAME_RE.fullmatch(name) or name in (INTERNET_GATEWAY, VPN_GATEWAY):
         findings.add(path, f"{name!r} is no name for a {what}", "letters, digits, dots, dashes and underscores, 63 at most")
     unique(seen, name, path, "NAT gateway or peering", findings)
 
@@ -82,7 +86,7 @@ def _peering(
                 findings.add(path, f"{mine} overlaps {theirs} of {peering.peer}", "VPCs whose blocks overlap cannot be peered")
 
 
-def _tables(path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings: Findings) -> None:
+def _tables(path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], lists: Lists, findings: Findings) -> None:
     seen: dict[str, Path] = {}
     for n, table in enumerate(vpc.route_tables):
         at: Path = (*path, "routeTables", n)
@@ -90,9 +94,11 @@ def _tables(path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings:
             hint = "letters, digits, dots, dashes and underscores, 63 at most"
             findings.add((*at, "name"), f"{table.name!r} is no name for a route table", hint)
         unique(seen, table.name, (*at, "name"), "route table of this VPC", findings)
+        if table.propagate and not vpc.vpn_gateway:
+            findings.add((*at, "propagate"), "there is nobody to learn from: the VPC has no VPN gateway", "add 'vpnGateway: true' to the VPC")
         taken: dict[str, Path] = {}
         for m, route in enumerate(table.routes):
-            _route(route, (*at, "routes", m), vpc, targets, findings)
+            _route(route, (*at, "routes", m), vpc, targets, lists, findings)
             unique(taken, route.destination, (*at, "routes", m, "destination"), "route of this table", findings)
     mains = [n for n, table in enumerate(vpc.route_tables) if table.main]
     for n in mains[1:]:
@@ -103,9 +109,17 @@ def _tables(path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings:
             findings.add((*path, "subnets", n, "routeTable"), message, nearest(subnet.route_table, seen, "add it below 'routeTables'"))
 
 
-def _route(route: vpcwords.Route, path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings: Findings) -> None:
-    if check_block(route.destination, (*path, "destination"), findings, sized=False):
-        _check_destination(route, path, vpc, targets, findings)
+def _route(
+    route: vpcwords.Route, path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], lists: Lists, findings: Findings,
+) -> None:
+    if route.destination in lists:
+        for block in lists[route.destination]:
+            _check_destination(route, block, path, vpc, findings)
+    elif lists and NAME_RE.fullmatch(route.destination) and not addressing.is_address(route.destination):
+        message = f"{route.destination!r} is neither a block nor one of the prefix lists"
+        findings.add((*path, "destination"), message, nearest(route.destination, lists))
+    elif check_block(route.destination, (*path, "destination"), findings, sized=False):
+        _check_destination(route, route.destination, path, vpc, findings)
     if route.target not in targets:
         otherwise = f"one of {', '.join(targets)}" if targets else "add 'internetGateway: true', a NAT gateway, a peering or a node"
         message = f"nothing in this VPC is named {route.target!r}"
@@ -114,16 +128,16 @@ def _route(route: vpcwords.Route, path: Path, vpc: vpcwords.Vpc, targets: Mappin
         findings.add((*path, "target"), f"{route.target!r} means {targets[route.target]} things", "give them different names")
 
 
-def _check_destination(route: vpcwords.Route, path: Path, vpc: vpcwords.Vpc, targets: Mapping[str, int], findings: Findings) -> None:
+def _check_destination(route: vpcwords.Route, block: str, path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
     """What is inside the VPC is local, but for a whole subnet that lies behind a node or a NAT gateway."""
-    inside = [block for _at, block in blocks_of((), vpc) if _is_block(block) and addressing.contains(block, route.destination)]
+    inside = [own for _at, own in blocks_of((), vpc) if _is_block(own) and addressing.contains(own, block)]
     if not inside:
         return
-    if route.destination in inside:
-        findings.add((*path, "destination"), f"{route.destination} is the VPC's own: that route is local in every table", "remove it")
-    elif route.destination not in {subnet.cidr for subnet in vpc.subnets}:
-        findings.add((*path, "destination"), f"{route.destination} is a part of the VPC and no subnet", "name a whole subnet's block")
-    elif route.target == INTERNET_GATEWAY or route.target in {one.name for one in vpc.peerings}:
+    if block in inside:
+        findings.add((*path, "destination"), f"{block} is the VPC's own: that route is local in every table", "remove it")
+    elif block not in {subnet.cidr for subnet in vpc.subnets}:
+        findings.add((*path, "destination"), f"{block} is a part of the VPC and no subnet", "name a whole subnet's block")
+    elif route.target in (INTERNET_GATEWAY, VPN_GATEWAY) or route.target in {one.name for one in vpc.peerings}:
         message = f"{route.target} cannot be the way to a subnet of the VPC"
         findings.add((*path, "target"), message, "a node or a NAT gateway can")
 

@@ -6,9 +6,10 @@ Source: docs/sources.md#subnets
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from labnet.ec2.rules.blocks import CIDRS_PER_VPC, is_restricted
-from labnet.ec2.rules.networks import VPCS_PER_REGION
+from labnet.ec2.rules.blocks import is_restricted
+from labnet.ec2.rules.quotas import CIDRS_PER_VPC, VPCS_PER_REGION
 from labnet.ec2.rules.zones import zones_of
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
@@ -41,12 +42,13 @@ def check_vpcs(document: schema.Document, findings: Findings) -> None:
         findings.add((), "there is no VPC", "add one: 'vpc: {cidr: 10.10.0.0/16, subnets: [{name: a, cidr: 10.10.0.0/19}]}'")
     seen_vpcs: dict[str, Path] = {}
     seen_subnets: dict[str, Path] = {}
+    lists = [one.name for one in document.prefix_lists]
     for path, vpc in vpcs:
         _names(path, vpc, len(vpcs) > 1, findings)
         unique(seen_vpcs, vpc_name(vpc), (*path, "name"), "VPC", findings)
         _blocks(path, vpc, findings)
         _subnets(path, vpc, seen_subnets, findings)
-        _groups(path, vpc, findings)
+        _groups(path, vpc, lists, findings)
         _acls(path, vpc, findings)
     _region(vpcs, findings)
     if len(vpcs) > VPCS_PER_REGION:
@@ -160,7 +162,7 @@ def _region(vpcs: list[tuple[Path, vpcwords.Vpc]], findings: Findings) -> None:
                 findings.add(at, f"{subnet.availability_zone} is in another region than {first}", "a lab is in one region")
 
 
-def _groups(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
+def _groups(path: Path, vpc: vpcwords.Vpc, lists: Sequence[str], findings: Findings) -> None:
     seen: dict[str, Path] = {}
     known = {group.name for group in vpc.security_groups} | {"default"}
     for n, group in enumerate(vpc.security_groups):
@@ -171,7 +173,7 @@ def _groups(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
         unique(seen, group.name, (*at, "name"), "security group of this VPC", findings)
         for key, rules in (("ingress", group.ingress), ("egress", group.egress or [])):
             for m, rule in enumerate(rules):
-                _rule(rule, (*at, key, m), known, findings)
+                _rule(rule, (*at, key, m), known, lists, findings)
 
 
 def _acls(path: Path, vpc: vpcwords.Vpc, findings: Findings) -> None:
@@ -197,11 +199,15 @@ def _protocol(rule: vpcwords.SecurityGroupRule | vpcwords.NetworkAclEntry, path:
         findings.add((*path, "protocol"), f"{rule.protocol!r} is no protocol", nearest(rule.protocol, PROTOCOLS, otherwise))
 
 
-def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], findings: Findings) -> None:
+def _rule(rule: vpcwords.SecurityGroupRule, path: Path, known: set[str], lists: Sequence[str], findings: Findings) -> None:
     _protocol(rule, path, findings)
-    if (rule.cidr is None) == (rule.group is None):
-        message = "names both a cidr and a group" if rule.cidr else "names no other side"
-        findings.add(path, message, "give it one: 'cidr: 0.0.0.0/0' or 'group: NAME'")
+    sides = [word for word, side in (("cidr", rule.cidr), ("group", rule.group), ("prefixList", rule.prefix_list)) if side is not None]
+    if len(sides) != 1:
+        message = f"names both a {' and a '.join(sides)}" if sides else "names no other side"
+        findings.add(path, message, "give it one: 'cidr: 0.0.0.0/0', 'group: NAME' or 'prefixList: NAME'")
+    if rule.prefix_list is not None and rule.prefix_list not in lists:
+        hint = nearest(rule.prefix_list, lists, "add it below 'prefixLists'")
+        findings.add((*path, "prefixList"), f"there is no prefix list {rule.prefix_list!r}", hint)
     if rule.cidr is not None:
         check_block(rule.cidr, (*path, "cidr"), findings, sized=False)
     if rule.group is not None and rule.group not in known:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from labnet.lab.scenario_schema_base import AS_WRITTEN, MARK, Command, Mapping, Name, PodName, Port, Text
-from labnet.lab.scenario_schema_vpc import Vpc
+from labnet.lab.scenario_schema_vpc import OnPremises, PrefixList, Vpc, ZoneLink
 
 API_VERSION = "labnet/v1"
 KIND = "Lab"
@@ -271,12 +271,17 @@ class Document(Mapping, frozen=True):
     metadata: Metadata
     vpc: Annotated[Vpc | None, Meta(description="The lab's VPC; short for `vpcs` with one entry")] = None
     vpcs: Annotated[list[Vpc] | None, Meta(description="Several VPCs; the first is the lab's main one")] = None
+    on_premises: Annotated[list[OnPremises], Meta(
+        description="Networks outside of AWS, each behind a VPC's vpnGateway",
+    )] = field(default_factory=list)
+    prefix_lists: Annotated[list[PrefixList], Meta(description="Managed prefix lists")] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     cni: Cni = field(default_factory=Cni)
     pods: list[Pod] = field(default_factory=list)
     objects: Annotated[list[KubeObject], Meta(description="Kubernetes objects in their own shape")] = field(default_factory=list)
     checks: Annotated[list[Check], Meta(description="What `labnet check` proves")] = field(default_factory=list)
     ec2: Ec2 = field(default_factory=Ec2)
+    zone_links: Annotated[list[ZoneLink], Meta(description="Latency and loss between availability zones")] = field(default_factory=list)
     kubelet: Kubelet = field(default_factory=Kubelet)
     time: Time = field(default_factory=Time)
     seed: Annotated[int, Meta(description="Ids and MACs follow from it")] = 0

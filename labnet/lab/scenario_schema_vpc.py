@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from labnet.lab.scenario_schema_base import Cidr, Mapping, Protocol
+from labnet.lab.scenario_schema_base import Cidr, Mapping, Name, Protocol
 
 
 class CidrReservation(Mapping, frozen=True):
@@ -40,9 +40,12 @@ class Subnet(Mapping, frozen=True):
 class Route(Mapping, frozen=True):
     """A route of a table, beside the local ones that every table has."""
 
-    destination: Annotated[str, Meta(description="The block that it leads to; the longest prefix wins", examples=["0.0.0.0/0"])]
+    destination: Annotated[str, Meta(
+        description="The block that it leads to, the longest prefix wins; or the name of a prefix list", examples=["0.0.0.0/0"],
+    )]
     target: Annotated[str, Meta(
-        description="internetGateway, or the name of a NAT gateway, a peering or a node (its first ENI)", examples=["internetGateway"],
+        description="internetGateway, vpnGateway, or the name of a NAT gateway, a peering or a node (its first ENI)",
+        examples=["internetGateway"],
     )]
 
 
@@ -52,6 +55,9 @@ class RouteTable(Mapping, frozen=True):
     name: Annotated[str, Meta(description="Unique in its VPC", examples=["private"])]
     main: Annotated[bool, Meta(description="Is it the main one, for subnets that name none?")] = False
     routes: list[Route] = field(default_factory=list)
+    propagate: Annotated[bool, Meta(
+        description="Does it learn what the VPC's vpnGateway knows the way to (EnableVgwRoutePropagation)?",
+    )] = False
 
 
 class NatGateway(Mapping, frozen=True):
@@ -69,13 +75,14 @@ class Peering(Mapping, frozen=True):
 
 
 class SecurityGroupRule(Mapping, frozen=True):
-    """One permission: protocol and ports (none = all), and the other side: a block or a security group."""
+    """One permission: protocol and ports (none = all), and the other side: a block, a security group or a prefix list."""
 
     protocol: Protocol
     from_port: Annotated[int | None, Meta(description="First port, or ICMP type")] = None
     to_port: Annotated[int | None, Meta(description="Last port, or ICMP code; absent = the first")] = None
     cidr: Cidr | None = None
     group: Annotated[str | None, Meta(description="Name of a security group of the same VPC")] = None
+    prefix_list: Annotated[str | None, Meta(description="Name of one of the lab's `prefixLists`")] = None
 
 
 class SecurityGroup(Mapping, frozen=True):
@@ -105,6 +112,35 @@ class NetworkAcl(Mapping, frozen=True):
     egress: Annotated[list[NetworkAclEntry], Meta(description="What may leave the subnet")] = field(default_factory=list)
 
 
+class PrefixListEntry(Mapping, frozen=True):
+    """One block of a prefix list."""
+
+    cidr: Cidr
+    description: str = ""
+
+
+class PrefixList(Mapping, frozen=True):
+    """A managed prefix list: blocks under one name, for rules of security groups and for routes, which count as many as it has room for."""
+
+    name: Annotated[str, Meta(description="Unique in the scenario", examples=["offices"])]
+    entries: Annotated[list[PrefixListEntry], Meta(description="Its blocks")] = field(default_factory=list)
+    max_entries: Annotated[int | None, Meta(description="For how many blocks it has room; absent = for these")] = None
+
+
+class ZoneLink(Mapping, frozen=True):
+    """What packets of a VPC meet between two availability zones, in both directions."""
+
+    between: Annotated[list[str] | None, Meta(
+        description="Two zones; absent = between any two that have no entry of their own", examples=["[us-west-2a, us-west-2b]"],
+    )] = None
+    round_trip_ms: Annotated[float, Meta(
+        description="Milliseconds that a round trip takes longer, half of them each way", extra_json_schema={"minimum": 0, "maximum": 1_000},
+    )] = 0.0
+    loss_percent: Annotated[float, Meta(
+        description="So many of a hundred packets are lost, by chance", extra_json_schema={"minimum": 0, "maximum": 100},
+    )] = 0.0
+
+
 class Dns(Mapping, frozen=True):
     """DNS inside the VPC: AWS's two attributes, at AWS's defaults."""
 
@@ -120,6 +156,9 @@ class Vpc(Mapping, frozen=True):
     cidrs: Annotated[list[str] | None, Meta(description="Its blocks, the primary one first; instead of `cidr`")] = None
     subnets: list[Subnet] = field(default_factory=list)
     internet_gateway: Annotated[bool, Meta(description="Is there a way to the internet?")] = False
+    vpn_gateway: Annotated[bool, Meta(
+        description="Is there a virtual private gateway, for `onPremises`? Without route tables the VPC's own ones learn its routes",
+    )] = False
     security_groups: list[SecurityGroup] = field(default_factory=list)
     dns: Annotated[Dns, Meta(description="DNS inside the VPC")] = field(default_factory=Dns)
     route_tables: Annotated[list[RouteTable], Meta(
@@ -128,3 +167,28 @@ class Vpc(Mapping, frozen=True):
     nat_gateways: list[NatGateway] = field(default_factory=list)
     peerings: Annotated[list[Peering], Meta(description="Named in one of the two VPCs")] = field(default_factory=list)
     network_acls: Annotated[list[NetworkAcl], Meta(description="Network ACLs; subnets name them")] = field(default_factory=list)
+
+
+class OnPremisesHost(Mapping, frozen=True):
+    """A host of a network outside of AWS. It answers ping, HTTP on 80 and 8080 (who asked), UDP echo on 7."""
+
+    name: Annotated[Name, Meta(description="Nodes, pods and hosts share one space of names", examples=["db"])]
+    address: Annotated[str, Meta(description="An address of the network", examples=["192.168.10.20"])]
+
+
+class OnPremises(Mapping, frozen=True):
+    """A network outside of AWS behind a VPC's virtual private gateway: one namespace with all its hosts."""
+
+    name: Annotated[Name, Meta(description="What trace and exec call it", examples=["office"])]
+    cidr: Annotated[str | None, Meta(description="Its block", examples=["192.168.0.0/16"])] = None
+    cidrs: Annotated[list[str] | None, Meta(description="Its blocks, instead of `cidr`")] = None
+    hosts: Annotated[list[OnPremisesHost], Meta(description="None = one that has the network's name and the block's first address")] = field(
+        default_factory=list
+    )
+    connection: Annotated[Literal["vpn", "direct-connect"], Meta(
+        description="vpn: a Site-to-Site VPN with static routes; direct-connect: a private virtual interface, which announces the blocks",
+    )] = "vpn"
+    vpc: Annotated[str | None, Meta(description="The VPC that it is connected with; absent = the first", examples=["blue"])] = None
+    mtu: Annotated[int | None, Meta(
+        description="Of the connection: vpn at most 1446, the default; direct-connect 1500, the default, or 8500",
+    )] = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from labnet.lab.sites_setup import sites
 from labnet.model import names
 from labnet.model.addressing import contains
 from labnet.model.cloud import Attachment, CloudState, Eni, Instance
@@ -50,6 +51,7 @@ def status(facts: Facts) -> dict[str, Any]:
         "time": facts.time_s, "changedEnv": dict(facts.changed_env), "nodes": [_node(facts, instance) for instance in _running(facts.cloud)],
         "pods": [_pod(facts, pod, carriers) for pod in facts.pods],
         "natGateways": [_nat(facts.cloud, nat) for nat in facts.cloud.nat_gateways.values() if nat.state == "available"],
+        "onPremises": sites(facts.cloud),
     }
 
 

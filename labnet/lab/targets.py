@@ -1,9 +1,13 @@
-"""What a TARGET word means: pod | namespace/pod | node | pod/NAME | node/NAME | internet | an IP, any of them with :PORT (pure)."""
+"""What a TARGET word means (pure).
+
+pod | namespace/pod | node | pod/NAME | node/NAME | internet | onprem | a network or host outside of AWS | an IP, any of them with :PORT
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from ipaddress import AddressValueError, IPv4Address
 
 from labnet.errors import NotFoundError, UsageError
@@ -11,12 +15,14 @@ from labnet.model import names
 from labnet.model.values import frozen
 
 INTERNET_ADDRESS = "8.8.8.8"
+ONPREM = "onprem"
+"""The first network outside of AWS."""
 MAX_PORT = 65_535
 
 
 @frozen
 class Target:
-    """A target, found: `kind` pod, node, internet or address; `netns` empty for a bare address that nothing here owns."""
+    """A target, found: `kind` pod, node, internet, onprem or address; `netns` empty for a bare address that nothing here owns."""
 
     kind: str
     name: str
@@ -27,11 +33,15 @@ class Target:
 
 @frozen
 class Known:
-    """What there is: nodes and pods (``namespace/name``), each with its address ("" while it has none)."""
+    """What there is: nodes and pods (``namespace/name``), each with its address ("" while it has none).
+
+    `outside` are networks outside of AWS and their hosts: name → (namespace, address); a network's address is its first host's.
+    """
 
     lab: str
     nodes: Mapping[str, str]
     pods: Mapping[str, str]
+    outside: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def find_target(known: Known, word: str) -> Target:
@@ -60,12 +70,18 @@ def _by_address(known: Known, address: str, port: int | None) -> Target:
     for node, ip in known.nodes.items():
         if ip == address:
             return Target("node", node, names.node_netns(known.lab, node), ip, port)
+    for name, (netns, ip) in reversed(tuple(known.outside.items())):  # hosts stand behind their network
+        if ip == address:
+            return Target("onprem", name, netns, ip, port)
     return Target("address", address, "", address, port)
 
 
 def _named(known: Known, text: str, port: int | None, word: str) -> Target:
     if text == "internet":
         return Target("internet", "internet", names.internet_netns(known.lab), INTERNET_ADDRESS, port)
+    outside = known.outside.get(text) or (next(iter(known.outside.values()), None) if text == ONPREM else None)
+    if outside is not None:
+        return Target("onprem", text, *outside, port)
     found: list[Target] = []
     kind, slash, rest = text.partition("/")
     if slash and kind == "node" and rest in known.nodes:
@@ -78,7 +94,8 @@ def _named(known: Known, text: str, port: int | None, word: str) -> Target:
         found += [_node(known, text, port)] if text in known.nodes else []
         found += [_pod(known, key, port) for key in known.pods if key.partition("/")[2] == text]
     if not found:
-        raise NotFoundError(f"no pod or node is named {word}", _nearest(text, [*known.nodes, *(key.partition("/")[2] for key in known.pods)]))
+        candidates = [*known.nodes, *known.outside, *(key.partition("/")[2] for key in known.pods)]
+        raise NotFoundError(f"no pod or node is named {word}", _nearest(text, candidates))
     if len({(item.kind, item.name) for item in found}) > 1:
         meant = ", ".join(f"{item.kind} {item.name}" for item in found)
         raise UsageError(f"{word} is ambiguous: {meant}", "say pod/NAME, node/NAME or namespace/NAME")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labnet.errors import LabnetError, UsageError
+from labnet.fabric.places import site_netns_of
 from labnet.kernel.door import LinuxKernel
 from labnet.lab.addressless import addressless
 from labnet.lab.explaining import explanation
+from labnet.lab.scene import scene
+from labnet.lab.sites_setup import outside
 from labnet.lab.targets import Known, Target
 from labnet.lab.tracing_judge import judged
 from labnet.model import names
@@ -20,7 +23,7 @@ from labnet.model.values import frozen
 from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.load import observed_world
 from labnet.trace.symmetry import symmetry
-from labnet.trace.world import Role, World, wires_of
+from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
     from labnet.explain.verdict import Explanation
@@ -61,7 +64,7 @@ class Tracer:
             for instance in cloud.instances.values()
             if instance.state == "running" and (enis := cloud.enis_of(instance.id))
         }
-        return Known(self._lab.lab, nodes, {pod.key: pod.ip for pod in self._lab.pods()})
+        return Known(self._lab.lab, nodes, {pod.key: pod.ip for pod in self._lab.pods()}, outside(cloud))
 
     def kernel(self) -> LinuxKernel:
         """A door of its own to the lab's namespaces, for a thread."""
@@ -70,6 +73,11 @@ class Tracer:
         door = LinuxKernel()
         door.learn(self._lab.kernel.known)
         return door
+
+    def scene(self, traced: Traced) -> Mapping[str, Any]:
+        """The Scene document around a trace."""
+        macs = {mac: owner for result in traced.results for mac, owner in result.macs.items()}
+        return scene(self._lab.ec2.state, self._lab.status(), macs)
 
     async def trace(
         self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,
@@ -83,7 +91,8 @@ class Tracer:
             if not end.address:
                 raise addressless(self._lab, end)
             if what == "source" and not end.netns:
-                raise UsageError(f"nothing of this lab has the address {end.name}", "a trace starts at a pod, a node or the internet")
+                hint = "a trace starts at a pod, a node, the internet or a network outside"
+                raise UsageError(f"nothing of this lab has the address {end.name}", hint)
         results = [await self._one_way(source, target, cast(Protocol, protocol), port, size_bytes)]
         if both_ways and target.netns:
             results.append(await self._one_way(target, source, cast(Protocol, protocol), port, size_bytes))
@@ -97,7 +106,7 @@ class Tracer:
             said: Explanation | None = explanation(self._lab, self.known(), *asked)
         except (UsageError, KeyError):
             said = None  # not every target is one that `explain` judges
-        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles()[0]))
+        return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles({hop.netns for hop in result.path.hops})[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
@@ -106,7 +115,8 @@ class Tracer:
         try:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
-                port=port or 0, target_netns=target.netns, length=size_bytes, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
+                port=port or 0, target_netns=target.netns, source_ip=source.address if source.kind == "onprem" else "",
+                length=size_bytes, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
             )
             return trace(door, lambda: self.world(door), request)
         finally:
@@ -114,20 +124,26 @@ class Tracer:
 
     def world(self, door: LinuxKernel) -> World:
         """Everything of the lab as it is now, read when it is asked for."""
-        roles, owners = self._roles()
-        lab = self._lab
-        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        roles, owners, wires = self.surroundings(door.known)
         return observed_world(door, roles, wires, owners)
 
-    def _roles(self) -> tuple[dict[str, Role], dict[str, str]]:
-        """What each namespace of the lab is, and whose."""
+    def surroundings(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str], dict[End, End]]:
+        """What each namespace is, whose it is, and how the lab is wired."""
+        lab = self._lab
+        wires = wires_of((netns, lab.slices.desired(netns)) for netns in lab.slices.namespaces())
+        return *self._roles(namespaces), wires
+
+    def _roles(self, namespaces: Iterable[str]) -> tuple[dict[str, Role], dict[str, str]]:
+        """What each namespace is, and whose."""
         lab = self._lab
         roles: dict[str, Role] = {}
         owners: dict[str, str] = {}
-        for name in lab.kernel.known if isinstance(lab.kernel, LinuxKernel) else ():
+        for name in namespaces:
             roles[name], owners[name] = _place(lab.lab, name)
         for nat in lab.ec2.state.nat_gateways.values():
             owners[names.nat_netns(lab.lab, nat.id)] = nat.tags.get("Name", nat.id)
+        for site in lab.ec2.state.sites:
+            roles[site_netns_of(lab.ec2.state, site)], owners[site_netns_of(lab.ec2.state, site)] = "onprem", site
         for node in self.known().nodes:
             netns = names.node_netns(lab.lab, node)
             roles[netns], owners[netns] = "node", node
@@ -160,4 +176,6 @@ def _place(lab: str, netns: str) -> tuple[Role, str]:
         return "igw", rest
     if word == "nat":
         return "nat", rest
+    if word == "vgw":
+        return "vgw", rest
     return ("internet", rest) if word == "internet" else ("vpc", rest)

@@ -12,17 +12,21 @@ from labnet.model.cloud import CloudState
 from labnet.model.packet import Decision, DropCheck, FabricCheck, Finding, Frame, Hop, Path
 from labnet.trace.world import Role
 
-Kind = Literal["source-dest-check", "route-table", "security-group", "acl", "gateway"]
+Kind = Literal["source-dest-check", "route-table", "security-group", "acl", "gateway", "zone"]
 KINDS: Mapping[str, Kind] = {
     "eni": "source-dest-check", "route-table": "route-table", "security-group": "security-group", "network-acl": "acl",
     "internet-gateway": "gateway", "nat-gateway": "gateway", "peering": "gateway",
+    "vpn-gateway": "gateway", "zone": "zone",
 }
-GATEWAY_ROLES: Mapping[str, Role] = {"internet-gateway": "igw", "nat-gateway": "nat"}
+GATEWAY_ROLES: Mapping[str, Role] = {"internet-gateway": "igw", "nat-gateway": "nat", "vpn-gateway": "vgw"}
+FILTERS = ("network-acl", "security-group")
+"""AWS asks them before the route, the VPC's kernel behind it: where both stop a packet, each names its first."""
 SAME: Mapping[DropCheck, frozenset[str]] = {
     "source-dest-check": frozenset({"eni"}), "security-group-egress": frozenset({"security-group"}),
     "security-group-ingress": frozenset({"security-group"}), "acl": frozenset({"network-acl"}),
-    "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc"}),
-    "no-route": frozenset({"route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni"}),
+    "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc", *FILTERS}),
+    "no-route": frozenset({*FILTERS, "route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni", "vpn-gateway"}),
+    "zone-failure": frozenset({"zone"}), "zone-loss": frozenset({"zone"}),
     "neighbour": frozenset({"vpc", "node", "pod", "eni"}),
 }
 """What kinds of component of an explanation can be behind a check of a trace; all others are the kernel's: node and pod."""
@@ -39,7 +43,7 @@ def judged(path: Path, cloud: CloudState, said: Explanation | None, roles: Mappi
 
 
 def _crossings(cloud: CloudState, hops: Sequence[Hop], roles: Mapping[str, Role]) -> Iterator[tuple[int, list[Component]]]:
-    """Where a frame comes into a VPC, from an ENI or the Internet, and what the VPC's components say of it."""
+    """Where a frame comes into a VPC, from an ENI, the Internet or a network outside, and what the VPC's components say of it."""
     enis = {eni.mac: eni for eni in cloud.enis.values()}
     for place, hop in enumerate(hops):
         before = roles.get(hops[place - 1].netns) if place else None
@@ -53,6 +57,8 @@ def _crossings(cloud: CloudState, hops: Sequence[Hop], roles: Mapping[str, Role]
                 walk.leave(eni, _flow(hop.frame))
             elif roles.get(hop.netns) == "igw" and before == "internet":
                 walk.internet(_flow(hop.frame))
+            elif roles.get(hop.netns) == "vgw" and before == "onprem":
+                walk.from_site(hops[place - 1].owner, _flow(hop.frame))
         except (Stopped, KeyError):
             pass
         yield place, components
@@ -68,8 +74,8 @@ def disagreement(path: Path, said: Explanation) -> Finding | None:
     """Where the prediction from the desired state is not what was seen."""
     stop, drop = said.stopped, path.drop
     where = f"{stop.kind} {stop.id}: {stop.reason}" if stop is not None else ""
-    if drop is not None and drop.check == "not-listening":
-        return None  # it arrived; that nothing listens is no part of an explanation
+    if drop is not None and drop.check in ("not-listening", "zone-loss"):
+        return None  # it arrived, and that nothing listens is no part of an explanation; what is lost by chance is foretold by nobody
     if drop is not None and stop is None:
         return Finding("explain", drop.hop, f"by the desired state it is reachable, yet it was dropped: {drop.check}")
     if path.delivered and stop is not None and stop.way == "there":

@@ -12,10 +12,12 @@ from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab import checks, kube_list, planning
 from labnet.lab.control import Emit, Verb
 from labnet.lab.explaining import explained
+from labnet.lab.places import places, watched
 from labnet.lab.targets import Known, Target, find_target
 from labnet.lab.tracing import Tracer
 from labnet.lab.verbs_ec2 import Ec2Verbs
 from labnet.lab.verbs_settings import SettingsVerbs
+from labnet.lab.verbs_zones import ZoneVerbs
 from labnet.lab.world import World
 from labnet.model import codec
 from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck, Scenario
@@ -36,8 +38,8 @@ class Verbs:
         return {
             "status": self.status, "trace": self.trace, "check": self.check, "repair": self.repair, "plan": self.plan,
             "events": self.events, "env": self.env, "reconcile": self.reconcile, "target": self.target, "get": self.get,
-            **Ec2Verbs(self._world).table(),
-            **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain,
+            **Ec2Verbs(self._world).table(), **ZoneVerbs(self._world).table(),
+            **SettingsVerbs(self._world).table(), "logs": self.logs, "explain": self.explain, "places": self.places,
         }
 
     async def status(self, args: Args, emit: Emit) -> Answer:
@@ -79,7 +81,8 @@ class Verbs:
             emit({"stage": stage, "text": text, "done": done, "total": total})
 
         waiting = await self._world.reconcile(scenario, float(args.get("timeout", 120)), tell)
-        return {"status": self._world.status(), "waitingFor": waiting}
+        said = [{"field": one.field, "message": one.message} for one in scenario.cautions]
+        return {"status": self._world.status(), "waitingFor": waiting, "cautions": said}
 
     async def env(self, args: Args, emit: Emit) -> Answer:
         """Settings for AWS clients: `env` and `unset`; `inside` for programs in nodes and pods."""
@@ -106,7 +109,9 @@ class Verbs:
         return {"path": str(self._world.log_of_pod(found.netns))}
 
     async def trace(self, args: Args, emit: Emit) -> Answer:
-        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file."""
+        """Send one probe and follow it; with `bothWays` the way back too, with `pcap` a capture file, with `scene` what stands around, with
+        `path` the Path itself too.
+        """
         source, target, protocol, port = self._asked(args)
         traced = await self._tracer.trace(
             source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules")),
@@ -114,7 +119,9 @@ class Verbs:
         )
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
-        return {"text": traced.text, "json": traced.document}
+        itself = {"path": codec.to_document(traced.path)} if args.get("path") else {}
+        around = {"scene": self._tracer.scene(traced)} if args.get("scene") else {}
+        return {"text": traced.text, "json": traced.document, **itself, **around}
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
         """Whether one reaches the other: by the desired state and by what is there now, or with `desired` by the desired state alone."""
@@ -122,6 +129,11 @@ class Verbs:
         return await explained(
             self._world, self._tracer, *asked, size_bytes=_size(args, asked[2]), desired_only=bool(args.get("desired"))
         )
+
+    async def places(self, args: Args, emit: Emit) -> Answer:
+        """Where packets can be listened to, and which of that the words of `targets` choose; with `watch` what a pod's flows may look like."""
+        found = places(self._world, self._tracer, [str(word) for word in args.get("targets", ())])
+        return {**found, "watched": watched(self._world, self._tracer, str(args["watch"]))} if args.get("watch") else found
 
     async def check(self, args: Args, emit: Emit) -> Answer:
         """Run the checks of the lab's scenario, or of the one given."""

@@ -14,6 +14,7 @@ from labnet.ec2.subnet_report import subnet_reports
 from labnet.errors import NotFoundError, UsageError
 from labnet.lab.control import Emit, Verb
 from labnet.lab.scenario_problems import nearest
+from labnet.lab.verbs_zones import clear_zone_faults, zone_fault_ids, zone_fault_list
 from labnet.lab.world import World
 from labnet.model.behaviour import DenySpec, FaultSpec, Throttling
 
@@ -89,14 +90,23 @@ class Ec2Verbs:
     async def fault_list(self, args: Args, emit: Emit) -> Answer:
         """Every fault and denial with what it did."""
         faults = [self._fault(item) for item in self._behaviour.faults] + [_denial(item) for item in self._behaviour.denials]
-        return self._document("FaultList", faults=faults)
+        return self._document("FaultList", faults=faults, zones=zone_fault_list(self._world))
 
     async def fault_clear(self, args: Args, emit: Emit) -> Answer:
         """Take back faults and denials: `ids`, or all of them with `all`."""
         ids = tuple(str(one) for one in args.get("ids") or ())
         if not ids and not args.get("all"):
             raise UsageError("which fault?", "give its id, or --all")
-        return self._document("FaultsCleared", cleared=list(self._behaviour.clear(ids)))
+        set_for_zones = zone_fault_ids(self._world)
+        of_zones = [one for one in set_for_zones if not ids or one in ids]
+        of_calls = tuple(one for one in ids if one not in of_zones)
+        known = [*self._behaviour.ids(), *set_for_zones]
+        unknown = next((one for one in ids if one not in known), None)
+        if unknown is not None:
+            raise NotFoundError(f"there is no fault {unknown!r}", f"set: {', '.join(known) or 'none'}; 'labnet fault list' shows them")
+        cleared = list(self._behaviour.clear(of_calls)) if of_calls or not ids else []
+        clear_zone_faults(self._world, of_zones)
+        return self._document("FaultsCleared", cleared=[*cleared, *of_zones])
 
     # ---- inside -----------------------------------------------------------------------------------------------------------
 

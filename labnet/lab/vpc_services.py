@@ -1,4 +1,7 @@
-"""What answers in each VPC, metadata service, EC2 API and resolver: VPCs come and go while the lab runs, and these with them."""
+"""What answers in each VPC (metadata service, EC2 API, resolver) and in the Internet (servers, resolvers), while each of them is there.
+
+VPCs come and go while the lab runs; the Internet comes with the first internet gateway that is attached and goes with the last one.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,14 @@ from labnet.fabric.places import vpc_netns_of
 from labnet.lab.ec2_endpoint import Ec2Endpoint
 from labnet.lab.imds import new_tokens, serve_imds
 from labnet.lab.resolvers import Resolvers
+from labnet.lab.workload import Workloads
 from labnet.model.cloud import CloudState
 from labnet.model.names import internet_netns
 from labnet.ports import Clock, Kernel
+
+INTERNET = "internet"
+"""Who answers there."""
+INTERNET_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
 
 Spawn = Callable[[Coroutine[Any, Any, Any], str], None]
 """Run something for as long as the lab lives; its failure is told and ends nothing else."""
@@ -23,21 +31,23 @@ class VpcServices:
     """Follows EC2's VPCs: `follow` hears of every change of its state, `retire` of namespaces that it needs no more."""
 
     def __init__(
-        self, service: Ec2Service, kernel: Kernel, clock: Clock, endpoint: Ec2Endpoint, resolvers: Resolvers, spawn: Spawn
+        self, service: Ec2Service, kernel: Kernel, clock: Clock, endpoint: Ec2Endpoint, resolvers: Resolvers, workloads: Workloads,
+        spawn: Spawn,
     ) -> None:
         self._service, self._kernel, self._clock, self._endpoint, self._spawn = service, kernel, clock, endpoint, spawn
-        self._resolvers = resolvers
+        self._resolvers, self._workloads = resolvers, workloads
         self._tokens = new_tokens()
         self._imds: dict[str, ImdsServer] = {}
         self._vpcs: dict[str, str] = {}
         """Namespace → VPC, for those in which something listens or soon will."""
+        self._in_internet = False
 
     async def begin(self) -> None:
-        """Listen in every VPC that is there. Errors: KernelError, OSError."""
+        """Listen in every VPC that is there, and in the Internet. Errors: KernelError, OSError."""
         for vpc_id in self._service.state.vpcs:
             self._vpcs[vpc_netns_of(self._service.state, vpc_id)] = vpc_id
             await self._open(vpc_id)
-        await self._resolvers.open_in_internet()
+        await self._open_in_internet()
 
     def follow(self, old: CloudState, new: CloudState) -> None:
         """A VPC came, or the Internet with the first gateway: listen there."""
@@ -45,13 +55,16 @@ class VpcServices:
             self._vpcs[vpc_netns_of(new, vpc_id)] = vpc_id
             self._spawn(self._open(vpc_id), f"services of {vpc_id}")
         if old.internet_gateways is not new.internet_gateways:
-            self._spawn(self._resolvers.open_in_internet(), "resolvers of the Internet")
+            self._spawn(self._open_in_internet(), "services of the Internet")
 
     def retire(self, gone: Iterable[str]) -> tuple[str, ...]:
         """Of namespaces that EC2 needs no more, those in which nothing listens; the others go once nothing does."""
         names = tuple(gone)
-        if internet_netns(self._service.state.lab) in names:
-            self._resolvers.leave(internet_netns(self._service.state.lab))
+        internet = internet_netns(self._service.state.lab)
+        if internet in names:
+            self._resolvers.leave(internet)
+            self._workloads.stop(INTERNET)
+            self._in_internet = False
         for netns in names:
             if netns in self._vpcs:
                 self._spawn(self._leave(netns, self._vpcs[netns]), f"end of {self._vpcs[netns]}")
@@ -62,6 +75,14 @@ class VpcServices:
         for server in self._imds.values():
             await server.close()
         self._resolvers.close()
+
+    async def _open_in_internet(self) -> None:
+        """Listen in the Internet, if there is one and nobody does yet."""
+        internet = internet_netns(self._service.state.lab)
+        if self._kernel.exists(internet) and not self._in_internet:
+            self._in_internet = True
+            self._workloads.serve(INTERNET, internet, INTERNET_PORTS)
+            await self._resolvers.open_in_internet()
 
     async def _open(self, vpc_id: str) -> None:
         if vpc_id in self._service.state.vpcs:  # else it went before its turn came

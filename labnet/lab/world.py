@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labnet.ec2 import limits
+from labnet.ec2 import limits, zone_faults
 from labnet.ec2.service import Ec2Service
 from labnet.errors import UsageError
+from labnet.fabric.places import site_netns_of
 from labnet.fabric.reconcile import Fabric
 from labnet.kernel.slices import SliceBook
 from labnet.kube.scheduler import Scheduler
@@ -28,10 +29,12 @@ from labnet.lab.host import Host, NoHost
 from labnet.lab.node import NodeParts
 from labnet.lab.resolvers import Resolvers
 from labnet.lab.rollout import Rollout, differences
+from labnet.lab.sites_setup import sites_of
 from labnet.lab.status import Facts, status
-from labnet.lab.vpc_services import VpcServices
+from labnet.lab.vpc_services import INTERNET_PORTS, VpcServices
 from labnet.lab.waiting import Waiter
 from labnet.lab.workload import Workloads
+from labnet.lab.zone_latency import ZoneLatency
 from labnet.model import names
 from labnet.model.cloud import DEFAULT_REGION, CloudState
 from labnet.model.cluster import PodView, pod_document
@@ -40,8 +43,6 @@ from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
 
 Tell = Callable[..., None]
-INTERNET = "internet"
-INTERNET_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
 
 
 class World:
@@ -58,7 +59,7 @@ class World:
         self.on_namespace: Callable[[str], None] = lambda name: None
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, self._retire)
-        state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario))
+        state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario), sites=sites_of(scenario, lab))
         self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
         self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
@@ -73,7 +74,8 @@ class World:
         self.on_env: Callable[[Mapping[str, str | None]], None] = lambda changed: None
         """Hears how it differs from the scenario's, whenever it changed."""
         self.rollout = Rollout(self.fleet)
-        self.ec2.observers.append(self.fleet.follow)
+        self.latency = ZoneLatency(lab, kernel, self.host.start_delays, self.events, log)
+        self.ec2.observers += [self.fleet.follow, self.latency.follow]
         self.state = "starting"
         self._ids = CloudIds()
         self._pod_names = _pod_names(scenario)
@@ -88,7 +90,9 @@ class World:
     async def bring_up(self, timeout_s: float, tell: Tell) -> list[dict[str, str]]:
         """Make everything the scenario names; returns the pods that are not Running in time, each with its reason."""
         tell("vpc", f"creating {len(self.scenario.vpcs)} VPC")
-        self._ids = await cloud_setup.make_vpcs(self._api, self.scenario)
+        self.fabric.begin(self.ec2.state)
+        self._ids = await cloud_setup.make_vpcs(self._api, self.scenario, self.ec2.state.sites)
+        self._set_zone_links(self.scenario)
         kube_objects.make_true(self.kube, self.scenario, self._ids, self.lab)
         await self._serve_around()
         self._start(Scheduler(self.kube, self.events).run(), "scheduler")
@@ -109,6 +113,12 @@ class World:
         """Run an instance for a node of the scenario, and wait for its daemons. Errors: LabnetError."""
         await self._begin_node(node)
         await self.fleet.started(node.name)
+
+    def _set_zone_links(self, scenario: Scenario) -> None:
+        """What a scenario sets between zones; what was added otherwise stays. Errors: KernelError."""
+        self.ec2.change(lambda state: zone_faults.configure(state, scenario.zone_links))
+        if self.latency.failure is not None:
+            raise self.latency.failure
 
     async def _add_nodes(self, tell: Tell) -> None:
         """All nodes: each has its addresses before the next one asks for any; their packet filters are loaded meanwhile."""
@@ -133,10 +143,10 @@ class World:
         """What answers in the Internet, and metadata service and EC2 API in each VPC."""
         if self.workloads is None:
             return
-        if self.kernel.exists(names.internet_netns(self.lab)):
-            self.workloads.serve(INTERNET, names.internet_netns(self.lab), INTERNET_PORTS)
+        for site in self.ec2.state.sites:
+            self.workloads.serve(site, site_netns_of(self.ec2.state, site), INTERNET_PORTS)
         self.endpoint = open_endpoint(self.ec2, self.host.credentials(), self.log)
-        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self._start)
+        self._services = VpcServices(self.ec2, self.kernel, self.clock, self.endpoint, self.resolvers, self.workloads, self._start)
         self.ec2.observers.append(self._services.follow)
         await self._services.begin()
 
@@ -162,6 +172,7 @@ class World:
         refuse_other_changes(self.scenario, scenario, self.env)
         self._refuse_taken_names(scenario)
         self.ec2.behaviour.configure(scenario.ec2)
+        self._set_zone_links(scenario)
         wanted = {(pod.namespace, pod.name): pod for pod in scenario.pods}
         present = {(pod.namespace, pod.name): pod for pod in self.scenario.pods}
         self.scenario, self._pod_names = scenario, _pod_names(scenario)
@@ -250,6 +261,7 @@ class World:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.fleet.stop()
+        self.latency.close()
         if self._services is not None:
             await self._services.close()
         if self.endpoint is not None:
@@ -281,17 +293,18 @@ class World:
 
 
 def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -> None:
-    """Only pods, objects, checks and `ec2` may differ between a running lab and a new scenario, and `cni.env` if it is the `env` that
-    the daemons have by now. Errors: UsageError naming what does.
+    """Only pods, objects, checks, `ec2` and `zoneLinks` may differ between a running lab and a new scenario, and `cni.env` if it is the
+    `env` that the daemons have by now. Errors: UsageError naming what does.
     """
     cni = replace(new.cni, env=old.cni.env) if new.cni.env == env else new.cni
     pairs: Mapping[str, tuple[object, object]] = {
-        "vpcs": (old.vpcs, new.vpcs), "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
+        "vpcs": (old.vpcs, new.vpcs), "onPremises": (old.on_premises, new.on_premises), "prefixLists": (old.prefix_lists, new.prefix_lists),
+        "nodes": (old.nodes, new.nodes), "cni": (old.cni, cni), "seed": (old.seed, new.seed),
         "kubelet": (old.kubelet_exec, new.kubelet_exec), "time": (old.time_factor, new.time_factor),
     }
     changed = [key for key, (before, after) in pairs.items() if before != after]
     if changed:
-        hint = "pods, objects, checks and ec2 can change in place; for the rest take the lab down and up again, or use another --name"
+        hint = "pods, objects, checks, ec2, zoneLinks can change in place; for the rest take the lab down and up again, or use another --name"
         if changed == ["cni"] and replace(new.cni, env=old.cni.env) == old.cni:
             hint = "the daemons' environment rolls by 'labnet set env aws-node NAME=VALUE'; for the rest take the lab down and up again"
         raise UsageError(f"the running lab differs from the scenario in: {', '.join(changed)}", hint)

@@ -12,7 +12,9 @@ from dataclasses import field
 from typing import Literal
 
 from labnet.model.cloud_vpc import CidrReservation, DhcpOptions, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
+from labnet.model.cloud_vpn import CustomerGateway, Site, VirtualInterface, VpnConnection, VpnGateway
 from labnet.model.values import frozen
+from labnet.model.zones import ZoneFailure, ZoneLink
 
 Tags = Mapping[str, str]
 DEFAULT_REGION = "us-west-2"
@@ -247,6 +249,14 @@ class CloudState:
     cidr_reservations: Mapping[str, CidrReservation] = field(default_factory=dict)
     prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
     dhcp_options: Mapping[str, DhcpOptions] = field(default_factory=dict)
+    vpn_gateways: Mapping[str, VpnGateway] = field(default_factory=dict)
+    customer_gateways: Mapping[str, CustomerGateway] = field(default_factory=dict)
+    vpn_connections: Mapping[str, VpnConnection] = field(default_factory=dict)
+    virtual_interfaces: Mapping[str, VirtualInterface] = field(default_factory=dict)
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    """Networks outside of AWS by name, as the lab's scenario has them: no request changes them, and no store keeps them."""
+    zone_links: Mapping[str, ZoneLink] = field(default_factory=dict)
+    zone_failures: Mapping[str, ZoneFailure] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, frozenset[int]] = field(default_factory=dict)
     public_taken: frozenset[str] = frozenset()
@@ -274,6 +284,10 @@ SHELVES: Mapping[str, type] = {
     "network_acls": NetworkAcl, "peerings": Peering, "cidr_reservations": CidrReservation,
     "prefix_lists": PrefixList,
     "dhcp_options": DhcpOptions,
+    "vpn_gateways": VpnGateway, "customer_gateways": CustomerGateway, "vpn_connections": VpnConnection,
+    "virtual_interfaces": VirtualInterface,
+    "zone_links": ZoneLink,
+    "zone_failures": ZoneFailure,
 }
 """Every field of `CloudState` that holds objects by id, and what they are."""
 

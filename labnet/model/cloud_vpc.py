@@ -17,10 +17,18 @@ LOCAL = "local"
 
 @frozen
 class VpcRoute:
-    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection."""
+    """One route: `target` is the id of a gateway, NAT gateway, ENI or peering connection, `destination` a block or a prefix list's id;
+    `propagated` = a virtual private gateway's.
+    """
 
     destination: str
     target: str
+    propagated: bool = False
+
+    @property
+    def prefix_list_id(self) -> str | None:
+        """The prefix list that it leads to, if it is one."""
+        return self.destination if self.destination.startswith("pl-") else None
 
 
 @frozen
@@ -33,7 +41,10 @@ class RouteAssociation:
 
 @frozen
 class RouteTable:
-    """A route table. The local routes are not listed, they follow from the VPC's blocks; one that is, replaces the local one."""
+    """A route table. The local routes are not listed, they follow from the VPC's blocks; one that is, replaces the local one.
+
+    `propagating` are virtual private gateways: what they know the way to are routes too, as long as they are attached.
+    """
 
     id: str
     vpc_id: str
@@ -42,6 +53,7 @@ class RouteTable:
     tags: Mapping[str, str] = field(default_factory=dict)
     client_token: str = ""
     request_digest: str = ""
+    propagating: tuple[str, ...] = ()
 
     @property
     def is_main(self) -> bool:

@@ -94,10 +94,25 @@ def nat_netns(lab: str, nat_id: str) -> str:
     return f"{lab}-nat.{nat_id.removeprefix('nat-')}"
 
 
+def vgw_netns(lab: str, vpc: str | None = None) -> str:
+    """The virtual private gateway of the first VPC, or of a further one."""
+    return f"{lab}-vgw" if vpc is None else f"{lab}-vgw.{vpc}"
+
+
+def site_netns(lab: str, site: str | None = None) -> str:
+    """The first network outside of AWS, or a further one by its name."""
+    return f"{lab}-onprem" if site is None else f"{lab}-onprem.{site}"
+
+
+def tunnel_link(connection_id: str) -> str:
+    """Both ends of the veth of a VPN connection or a virtual interface: ``v`` and the last 13 digits of its id."""
+    return f"v{connection_id[-13:]}"
+
+
 def internet_netns(lab: str) -> str:
     """The Internet of a lab."""
     return f"{lab}-internet"
 
 
-RESERVED_NAMES = frozenset({"vpc", "igw", "nat", "internet"})
+RESERVED_NAMES = frozenset({"vpc", "igw", "nat", "internet", "vgw", "onprem"})
 """Words that nodes and pods of the namespace `default` cannot take: their namespaces are the lab's own."""

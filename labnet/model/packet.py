@@ -11,6 +11,7 @@ Direction = Literal["in", "out"]
 DropCheck = Literal[
     "source-dest-check", "forwarding-off", "rp-filter", "no-route", "blackhole", "neighbour", "security-group-egress",
     "security-group-ingress", "acl", "netfilter", "mtu", "ttl", "not-listening", "unknown",
+    "zone-failure", "zone-loss",
 ]
 
 
@@ -154,7 +155,7 @@ class FabricCheck:
     makes of the address (``10.0.1.5 → 203.0.113.7``).
     """
 
-    kind: Literal["source-dest-check", "route-table", "security-group", "acl", "gateway"]
+    kind: Literal["source-dest-check", "route-table", "security-group", "acl", "gateway", "zone"]
     id: str
     way: Literal["egress", "ingress", ""]
     verdict: Literal["passes", "stops"]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from labnet.model.behaviour import Ec2Spec
 from labnet.model.cluster import ContainerSpec
+from labnet.model.zones import ZoneLinkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,14 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class RouteTableSpec:
-    """A route table: (destination, target) pairs; `main` for subnets that name none."""
+    """A route table: (destination, target) pairs, a destination is a block or a prefix list's name; `main` for subnets that name none,
+    `propagate` to learn from the VPN gateway.
+    """
 
     name: str
     main: bool = False
     routes: tuple[tuple[str, str], ...] = ()
+    propagate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class PeeringSpec:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroupSpec:
-    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group}`."""
+    """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group | prefixList}`."""
 
     name: str
     ingress: tuple[Mapping[str, Any], ...] = ()
@@ -110,6 +114,15 @@ class NetworkAclSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixListSpec:
+    """A managed prefix list: (block, description) pairs, and for how many it has room."""
+
+    name: str
+    entries: tuple[tuple[str, str], ...]
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class VpcSpec:
     """One VPC; the first of a scenario is the lab's main one."""
 
@@ -124,6 +137,19 @@ class VpcSpec:
     network_acls: tuple[NetworkAclSpec, ...] = ()
     dns_support: bool = True
     dns_hostnames: bool = False
+    vpn_gateway: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpec:
+    """A network outside of AWS: (name, address) of its hosts, the name of its VPC, the MTU of its connection."""
+
+    name: str
+    cidrs: tuple[str, ...]
+    hosts: tuple[tuple[str, str], ...]
+    connection: Literal["vpn", "direct-connect"]
+    vpc: str
+    mtu_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +274,8 @@ class Scenario:
     name: str
     description: str = ""
     vpcs: tuple[VpcSpec, ...] = ()
+    on_premises: tuple[SiteSpec, ...] = ()
+    prefix_lists: tuple[PrefixListSpec, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     cni: CniSpec = CniSpec()
     pods: tuple[PodSpec, ...] = ()
@@ -259,6 +287,7 @@ class Scenario:
     seed: int = 0
     pending_allowed: bool = False
     ec2: Ec2Spec = field(default_factory=Ec2Spec)
+    zone_links: tuple[ZoneLinkSpec, ...] = ()
     source: str = ""
     """Where it was read: a path, a built-in name, or `-`."""
     cautions: tuple[Caution, ...] = field(default=(), compare=False)

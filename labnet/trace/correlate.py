@@ -221,7 +221,8 @@ def _ends_there(predicted: Path, drop: Drop, own: Sequence[Captured]) -> bool:
 def _unexplained(last: int, counted: Mapping[DropCheck, str], own: Sequence[Captured]) -> Drop:
     """A drop that the walk did not foresee: a counter that moved names it, else it stays unknown."""
     for check, comment in counted.items():
-        return Drop(last, check, f"not predicted; counted: {words.sentence_of(comment)}", comment)
+        how = "chance took it" if check == "zone-loss" else "not predicted; counted"
+        return Drop(last, check, f"{how}: {words.sentence_of(comment)}", comment)
     where = f"last seen {own[-1].direction} on {own[-1].link} of {own[-1].netns}" if own else "it was never seen"
     return Drop(last, "unknown", f"the walk predicts delivery or another end, but {where}")
 
@@ -236,7 +237,9 @@ def _counted_checks(evidence: Evidence) -> dict[DropCheck, str]:
     return found
 
 
-ON_THE_WAY_BACK: frozenset[DropCheck] = frozenset({"acl", "security-group-egress", "security-group-ingress", "source-dest-check"})
+ON_THE_WAY_BACK: frozenset[DropCheck] = frozenset(
+    {"acl", "security-group-egress", "security-group-ingress", "source-dest-check", "zone-failure", "zone-loss"}
+)
 """Checks of the VPC that may take an answer whose question passed."""
 
 

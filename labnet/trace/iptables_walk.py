@@ -131,7 +131,7 @@ class _Walk:
         packet, label = so_far.packet, f"{self.table} {chain}: {rule.text}"
         if rule.target in GOES_ON:
             return so_far, False
-        if rule.target == "ACCEPT":
+        if rule.target in ("ACCEPT", "NFQUEUE"):  # what waits in a queue goes on behind the table
             return self.noted(so_far, chain, rule.text), True
         if rule.target in ("DROP", "REJECT"):
             return replace(self.noted(so_far, chain, rule.text), verdict="drop", rule=label), True

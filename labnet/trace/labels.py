@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from labnet.model.netstate import Link
 from labnet.trace.world import Role, World
 
-WORDS: dict[Role, str] = {"vpc": "VPC router", "igw": "internet gateway", "nat": "NAT gateway", "internet": "the Internet"}
+WORDS: dict[Role, str] = {
+    "vpc": "VPC router", "igw": "internet gateway", "nat": "NAT gateway", "internet": "the Internet", "vgw": "virtual private gateway",
+}
 
 
 def mac_labels(world: World, namespaces: Iterable[str]) -> dict[str, str]:

@@ -233,11 +233,14 @@ class Walker:
 
     def passed(self, outcome: Outcome, host: Host) -> InFlight:
         """Note what a hook did and go on with the packet; where it dropped it, the packet ends."""
-        self.notes += [f"{host.owner}: cannot tell whether this rule applies: {text}" for text in outcome.unknown]
+        chances = [text for text in outcome.unknown if words.is_chance(text)]
+        untold = [text for text in outcome.unknown if text not in chances]
+        self.notes += [f"{host.owner}: chance decides: {text}" for text in chances]
+        self.notes += [f"{host.owner}: cannot tell whether this rule applies: {text}" for text in untold]
         self.decide(
             netfilter=self.decision.netfilter + outcome.matched, matched=self.decision.matched + outcome.rules,
             nat="; ".join(filter(None, (self.decision.nat, outcome.nat))),
-            check="unknown" if outcome.unknown else self.decision.check,
+            check="unknown" if untold else self.decision.check,
         )
         if outcome.verdict == "drop":
             check = words.check_of(outcome.counter) or "netfilter"

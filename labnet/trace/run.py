@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Literal
 
 from labnet.errors import KernelError
 from labnet.model.netstate import TABLE_MAIN
-from labnet.model.packet import FlowTuple, KernelLookup, Path, Probe
+from labnet.model.packet import FlowTuple, Hop, KernelLookup, Path, Probe
 from labnet.model.values import frozen
 from labnet.ports import Kernel, RouteAnswer
 from labnet.trace import probe as prober
 from labnet.trace.account import with_account
+from labnet.trace.bpf import probe_filter
 from labnet.trace.capture import Capture
 from labnet.trace.correlate import Evidence, Place, correlate, place_of, reached_end
 from labnet.trace.dissect import Captured, part_of
@@ -24,6 +25,7 @@ from labnet.trace.inside import Inside
 from labnet.trace.labels import mac_labels
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
+from labnet.trace.remarks import ANSWERS, described, remark
 from labnet.trace.remedy import CloudChange, with_remedy
 from labnet.trace.routing import LOOPBACK
 from labnet.trace.rule_text import rule_text
@@ -35,7 +37,7 @@ from labnet.trace.world import Host, World
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
 FIRST_SOURCE_PORT, SOURCE_PORTS = 32_768, 28_000  # of those that Linux itself chooses from, as a network ACL expects them
 LAST_LOOK_S = 0.002
-COUNTED_ROLES = frozenset({"vpc", "igw", "nat"})
+COUNTED_ROLES = frozenset({"vpc", "igw", "nat", "vgw"})
 
 
 @frozen
@@ -77,16 +79,24 @@ class TraceResult:
     frames: tuple[Captured, ...]
     taps: tuple[str, ...]
     macs: Mapping[str, str]
+    interfaces: Mapping[str, str] = field(default_factory=dict)
+    """``NETNS/LINK`` of every interface that saw a frame → whose it is."""
+    lost_in: Mapping[str, int] = field(default_factory=dict)
 
     def pcapng(self) -> bytes:
-        """The frames as a pcapng file, each probe frame with its hop's number as a comment."""
-        numbers: dict[Place, int] = {(hop.netns, hop.link, hop.direction): hop.n for hop in self.path.hops}
+        """The frames as a pcapng file: of the probe's each with its hop and what decided there as a comment, answers named as such."""
+        hops: dict[Place, Hop] = {(hop.netns, hop.link, hop.direction): hop for hop in self.path.hops}
         frames = []
         for frame in self.frames:
-            number = numbers.get(place_of(frame)) if part_of(frame.data, self.path.probe) == "probe" else None
-            comment = f"hop {number}" if number else ""
+            part = part_of(frame.data, self.path.probe)
+            hop = hops.get(place_of(frame))
+            comment = ANSWERS.get(part, "") if part is not None else ""
+            if part == "probe":
+                comment = remark(hop, self.path) if hop is not None else "the probe, at a place that is no hop"
             frames.append(PcapFrame(f"{frame.netns}/{frame.link}", frame.direction, frame.time_ns, frame.data, comment))
-        return write_pcapng(frames)
+        return write_pcapng(
+            frames, descriptions=self.interfaces, comment=f"labnet trace {self.path.source} {self.path.target}", lost_in=self.lost_in
+        )
 
 
 def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest, patience: Patience | None = None) -> TraceResult:
@@ -104,10 +114,12 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES or netns in ending]
     before = _counters(kernel, counted_in)
     inside = Inside(kernel, world, walked.path)
-    with Capture(kernel, listening) as capture, inside:
+    ports = {hop.frame.dst_port for hop in walked.path.hops if hop.frame is not None}
+    with Capture(kernel, listening, probe_filter(probe, sorted(ports))) as capture, inside:
         refused = prober.send(kernel, request.source_netns, probe)
         watch = _Watch(walked, request.source_netns, patience, hopeless=refused is not None)
         capture.collect(watch.wanted, watch.remaining_s)
+        capture.collect(watch.wanted, watch.last_look_s)
     after = _counters(kernel, counted_in)
     evidence = Evidence(
         lookups=_confirm(kernel, walked),
@@ -122,7 +134,10 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     path = with_account(path, inside.account(frames), partial(rule_text, world))
     path = with_lost_answer(world, path, [frame for part, frame in identified(capture.frames, probe) if part == "answer"])
     path = with_remedy(world, request.source_netns, path, request.changes)
-    return TraceResult(path, tuple(frames), listening, mac_labels(world, (*listening, *(hop.netns for hop in path.hops))))
+    ends = dict.fromkeys((frame.netns, frame.link) for frame in frames)
+    interfaces = {f"{end[0]}/{end[1]}": described(end, world.owners, world.roles, world.wires) for end in ends}
+    macs = mac_labels(world, (*listening, *(hop.netns for hop in path.hops)))
+    return TraceResult(path, tuple(frames), listening, macs, interfaces, capture.lost_in)
 
 
 class _Watch:

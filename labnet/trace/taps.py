@@ -5,7 +5,7 @@ from __future__ import annotations
 from labnet.model.packet import Path
 from labnet.trace.world import World
 
-SHARED_ROLES = frozenset({"vpc", "igw", "nat", "internet"})
+SHARED_ROLES = frozenset({"vpc", "igw", "nat", "internet", "vgw", "onprem"})
 
 
 def taps(world: World, predicted: Path, source_netns: str, target_netns: str = "") -> tuple[str, ...]:

@@ -13,6 +13,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("security group: ingress", "security-group-ingress", "no security group of the receiving ENI lets it in"),
     ("acl", "acl", "the network ACL of the subnet refuses it"),
     ("link-local", "no-route", "nothing of the VPC has this link-local address, and none leaves it"),
+    ("zone failure", "zone-failure", "an availability zone has failed: no packet enters or leaves its network interfaces"),
+    ("zone loss", "zone-loss", "so many packets between two zones are lost on purpose"),
     ("layer 2: source mac", "neighbour", "an ENI sends with its own MAC only"),
     ("mac", "neighbour", "the frame is addressed to a MAC that does not own its destination address"),
     ("arp:", "neighbour", "the VPC answers ARP only for addresses of the subnet"),
@@ -21,6 +23,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("no such public address", "no-route", "the internet gateway knows no such public address"),
     ("destination outside", "no-route", "a gateway gives packets to destinations inside the VPC only"),
     ("peering: source", "source-dest-check", "a peering connection carries only packets whose source is inside the VPC"),
+    ("virtual private gateway: no way", "no-route", "the virtual private gateway knows no way to this destination"),
+    ("virtual private gateway: source outside", "source-dest-check", "a virtual private gateway takes packets of its own VPC only"),
     ("nat gateway: no inbound", "not-listening", "a NAT gateway takes no connections and answers nothing itself"),
     ("nat gateway: no such flow", "no-route", "the NAT gateway knows no such connection"),
     ("nat gateway: protocol", "no-route", "a NAT gateway translates TCP, UDP and ICMP only"),
@@ -28,6 +32,8 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("source outside", "source-dest-check", "a packet from the VPC must have a source inside it"),
 )
 
+NAMED: frozenset[DropCheck] = frozenset({"acl", "zone-failure", "zone-loss"})
+"""Checks whose counter says more than they do: which entry of which ACL, which zone."""
 NETFILTER = "a netfilter rule drops it"
 
 
@@ -42,7 +48,12 @@ def sentence_of(comment: str) -> str:
     found = _counter(comment)
     if found is None:
         return NETFILTER
-    return f"{found[2]}: {comment}" if found[1] == "acl" else found[2]  # which entry of which ACL it was
+    return f"{found[2]}: {comment}" if found[1] in NAMED else found[2]
+
+
+def is_chance(rule: str) -> bool:
+    """Does chance alone decide whether a rule applies?"""
+    return "numgen random" in rule
 
 
 def _counter(comment: str) -> tuple[str, DropCheck, str] | None:

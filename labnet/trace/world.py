@@ -13,7 +13,7 @@ from labnet.model.addressing import bounds, prefix_length, to_int
 from labnet.model.netstate import Addr, KernelObject, KernelState, Link, LinkMtu, LinkUp, Neigh, Route, Rule, Sysctl
 from labnet.model.values import frozen
 
-Role = Literal["pod", "node", "vpc", "igw", "nat", "internet"]
+Role = Literal["pod", "node", "vpc", "igw", "nat", "internet", "vgw", "onprem"]
 End = tuple[str, str]
 """One end of a wire: namespace and link."""
 

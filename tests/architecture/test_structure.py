@@ -24,7 +24,9 @@ PURE = (
     "ipamd/datastore.py", "ipamd/policy.py", "ipamd/routes.py", "ipamd/leftovers.py", "ipamd/rpc.py", "ipamd/settings.py", "ipamd/subnets.py",
     "cni/spec.py", "cni/vpc/plan.py",
     "fabric/plan.py", "fabric/nodeos.py", "kube/placement.py", "trace/predict.py", "trace/correlate.py", "trace/taps.py",
-    "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "lab/targets.py", "lab/paths.py", "lab/status.py",
+    "trace/world.py", "trace/render/*.py", "trace/iptables_rule.py", "trace/pcapng.py", "trace/bpf.py", "trace/merge.py", "trace/remarks.py",
+    "trace/flows.py", "trace/oneline.py",
+    "lab/targets.py", "lab/paths.py", "lab/status.py",
     "lab/pod_networking.py", "kube/node_objects.py",
 )
 IMPURE_MODULES = {

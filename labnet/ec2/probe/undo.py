@@ -55,8 +55,10 @@ _MAKERS: dict[str, _Maker] = {
     "CreateRouteTable": _Maker(8, "DeleteRouteTable", "RouteTableId", ("RouteTable", "RouteTableId")),
     "CreateNetworkAcl": _Maker(8, "DeleteNetworkAcl", "NetworkAclId", ("NetworkAcl", "NetworkAclId")),
     "CreateSecurityGroup": _Maker(9, "DeleteSecurityGroup", "GroupId", ("GroupId",)),
+    "CreateManagedPrefixList": _Maker(10, "DeleteManagedPrefixList", "PrefixListId", ("PrefixList", "PrefixListId")),
     "CreateInternetGateway": _Maker(11, "DeleteInternetGateway", "InternetGatewayId", ("InternetGateway", "InternetGatewayId")),
     "CreateVpc": _Maker(12, "DeleteVpc", "VpcId", ("Vpc", "VpcId")),
+    "CreateDhcpOptions": _Maker(13, "DeleteDhcpOptions", "DhcpOptionsId", ("DhcpOptions", "DhcpOptionsId")),
 }
 
 

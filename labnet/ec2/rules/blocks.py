@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labnet.ec2.rules.find import get_vpc
+from labnet.ec2.rules.find import blocks_of_route, get_vpc
+from labnet.ec2.rules.quotas import CIDRS_PER_VPC
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id
 from labnet.ec2.rules.shapes import vpc_shape
 from labnet.errors import Ec2Error
@@ -15,7 +16,6 @@ from labnet.model.addressing import canonical, contains, overlap, prefix_length
 from labnet.model.cloud import CloudState, Vpc
 
 LARGEST, SMALLEST = 16, 28
-CIDRS_PER_VPC = 5
 NEVER = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "198.19.0.0/16", "224.0.0.0/4")
 """What no VPC can have as a further block."""
 FAMILIES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
@@ -83,7 +83,7 @@ def _check_around(state: CloudState, vpc: Vpc, cidr: str) -> None:
             raise Ec2Error("InvalidVpc.Conflict", f"The CIDR '{cidr}' conflicts with a CIDR of the peer VPC {peer.id}")
     for table in state.route_tables.values():
         for route in table.routes if table.vpc_id == vpc.id else ():
-            if contains(cidr, route.destination):
+            if any(contains(cidr, block) for block in blocks_of_route(state, route)):
                 text = f"The CIDR '{cidr}' conflicts with the route to {route.destination} in route table {table.id}"
                 raise Ec2Error("InvalidVpc.Conflict", text)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_vpc, no_dhcp_options
+from labnet.ec2.rules.quotas import SETS_PER_REGION
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.shapes import private_domain
 from labnet.errors import Ec2Error
@@ -22,7 +23,6 @@ from labnet.model.cloud_vpc import DhcpOptions
 AMAZON = "AmazonProvidedDNS"
 SERVERS = 4
 """The most addresses of one option."""
-SETS_PER_REGION = 200
 _ADDRESSES = ("domain-name-servers", "ntp-servers", "netbios-name-servers")
 _NODE_TYPES = ("1", "2", "4", "8")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*\.?")

@@ -8,13 +8,13 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_allocation, get_instance, get_own_eni, no_address, no_allocation, no_association, not_yours
 from labnet.ec2.rules.pool import give_back_public, take_public
+from labnet.ec2.rules.quotas import ADDRESSES_PER_REGION
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.routes import only_eni
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, PrivateAddress
 from labnet.model.cloud_vpc import AddressAssociation, ElasticAddress
 
-ADDRESSES_PER_REGION = 5
 AMAZON_POOL = "amazon"
 
 

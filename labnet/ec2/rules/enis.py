@@ -11,6 +11,7 @@ from labnet.ec2.rules.connection_tracking import PARAMETER, tracking_of
 from labnet.ec2.rules.eni_fields import eni_fields
 from labnet.ec2.rules.find import get_attached, get_eni, get_group, get_instance, get_own_eni, get_subnet, no_eni
 from labnet.ec2.rules.pool import check_given, check_given_prefixes, choose, choose_prefixes, give_back, give_back_public, take
+from labnet.ec2.rules.quotas import ENIS_PER_REGION, GROUPS_PER_ENI
 from labnet.ec2.rules.request import (
     Context,
     Params,
@@ -29,8 +30,6 @@ from labnet.errors import Ec2Error
 from labnet.model.cloud import Attachment, CloudState, ConnectionTracking, Eni, PrivateAddress, Subnet
 from labnet.model.names import mac
 
-ENIS_PER_REGION = 5_000
-GROUPS_PER_ENI = 5
 DEVICE_INDEXES = 100
 
 

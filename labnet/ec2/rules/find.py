@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar
 from labnet.ec2.rules.request import Params, check_same, is_id, request_digest
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, Eni, Instance, InternetGateway, SecurityGroup, Subnet, Vpc
-from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable
+from labnet.model.cloud_vpc import CidrReservation, ElasticAddress, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable, VpcRoute
+from labnet.model.cloud_vpn import CustomerGateway, VpnConnection, VpnGateway
 
 
 class Tokened(Protocol):
@@ -132,6 +133,22 @@ def no_dhcp_options(set_id: str) -> Ec2Error:
     return _missing(set_id, "dopt", "InvalidDhcpOptionsId.Malformed", "InvalidDhcpOptionID.NotFound", text)
 
 
+def no_vpn_gateway(gateway_id: str) -> Ec2Error:
+    """InvalidVpnGatewayID.NotFound."""
+    return Ec2Error("InvalidVpnGatewayID.NotFound", f"The vpnGateway ID '{gateway_id}' does not exist")
+
+
+def no_customer_gateway(gateway_id: str) -> Ec2Error:
+    """InvalidCustomerGatewayID.NotFound."""
+    text = f"The customerGateway ID '{gateway_id}' does not exist"
+    return _missing(gateway_id, "cgw", "InvalidCustomerGatewayId.Malformed", "InvalidCustomerGatewayID.NotFound", text)
+
+
+def no_vpn_connection(connection_id: str) -> Ec2Error:
+    """InvalidVpnConnectionID.NotFound."""
+    return Ec2Error("InvalidVpnConnectionID.NotFound", f"The vpnConnection ID '{connection_id}' does not exist")
+
+
 def no_reservation(reservation_id: str) -> Ec2Error:
     """InvalidSubnetCidrReservationID.NotFound."""
     text = f"The subnetCidrReservation ID '{reservation_id}' does not exist"
@@ -238,6 +255,14 @@ def get_prefix_list(state: CloudState, list_id: str) -> PrefixList:
     return state.prefix_lists[list_id]
 
 
+def blocks_of_route(state: CloudState, route: VpcRoute) -> tuple[str, ...]:
+    """The blocks that a route leads to: its own, or those that its prefix list holds now."""
+    if route.prefix_list_id is None:
+        return (route.destination,)
+    listed = state.prefix_lists.get(route.prefix_list_id)
+    return tuple(entry.cidr for entry in listed.entries) if listed is not None else ()
+
+
 def get_peering(state: CloudState, peering_id: str) -> Peering:
     """The peering connection, ended ones too. Errors: Ec2Error."""
     if peering_id not in state.peerings:
@@ -250,3 +275,27 @@ def get_reservation(state: CloudState, reservation_id: str) -> CidrReservation:
     if reservation_id not in state.cidr_reservations:
         raise no_reservation(reservation_id)
     return state.cidr_reservations[reservation_id]
+
+
+def get_vpn_gateway(state: CloudState, gateway_id: str) -> VpnGateway:
+    """The virtual private gateway. Errors: Ec2Error, for a deleted one too."""
+    found = state.vpn_gateways.get(gateway_id)
+    if found is None or found.state == "deleted":
+        raise no_vpn_gateway(gateway_id)
+    return found
+
+
+def get_customer_gateway(state: CloudState, gateway_id: str) -> CustomerGateway:
+    """The customer gateway. Errors: Ec2Error, for a deleted one too."""
+    found = state.customer_gateways.get(gateway_id)
+    if found is None or found.state == "deleted":
+        raise no_customer_gateway(gateway_id)
+    return found
+
+
+def get_vpn_connection(state: CloudState, connection_id: str) -> VpnConnection:
+    """The VPN connection. Errors: Ec2Error, for a deleted one too."""
+    found = state.vpn_connections.get(connection_id)
+    if found is None or found.state == "deleted":
+        raise no_vpn_connection(connection_id)
+    return found

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_group
 from labnet.ec2.rules.permissions import check_description, rules_of, single_rule, words
-from labnet.ec2.rules.prefix_lists import RULES_PER_DIRECTION, weight
+from labnet.ec2.rules.prefix_lists import weight
+from labnet.ec2.rules.quotas import RULES_PER_DIRECTION
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, is_id, new_id, tags_for
 from labnet.ec2.rules.shapes import revoked_rule_shape, rule_shape
 from labnet.errors import Ec2Error

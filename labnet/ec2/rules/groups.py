@@ -9,12 +9,12 @@ from dataclasses import replace
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_group, get_vpc, no_group
 from labnet.ec2.rules.grouprules import Side, rules_on, with_ids
+from labnet.ec2.rules.quotas import GROUPS_PER_REGION
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
 from labnet.ec2.rules.shapes import group_arn, group_shape, port_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState, SecurityGroup, SecurityGroupRule
 
-GROUPS_PER_REGION = 2_500
 ALL_OUT = SecurityGroupRule("-1", cidr="0.0.0.0/0")
 WORDS = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}")
 """Which characters names and descriptions of groups may have."""

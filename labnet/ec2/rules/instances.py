@@ -27,6 +27,7 @@ from labnet.ec2.rules.request import (
     tags_for,
 )
 from labnet.ec2.rules.shapes import instance_state
+from labnet.ec2.zone_faults import refuse_failed
 from labnet.errors import Ec2Error
 from labnet.model import names
 from labnet.model.cloud import CloudState, Eni, Instance, MetadataOptions, Subnet
@@ -104,6 +105,7 @@ def _launch(params: Params, context: Context, token: str) -> _Launch:
 
 def _run_one(state: CloudState, launch: _Launch, number: int, reserved: str) -> tuple[CloudState, Instance]:
     where = _subnet(state, launch.interfaces[0])
+    refuse_failed(state, where, str(launch.params["InstanceType"]))
     tag = launch.tags.get("Name", "")
     state, instance_id = new_id(state, "i", f"{tag}#{number}" if tag and launch.count > 1 else tag)
     instance = Instance(

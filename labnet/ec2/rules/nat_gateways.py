@@ -14,13 +14,13 @@ from labnet.ec2.rules.elastic_addresses import put_on
 from labnet.ec2.rules.enis import make_eni, remove_eni
 from labnet.ec2.rules.find import find_made, get_allocation, get_nat, get_subnet, no_nat, token_of
 from labnet.ec2.rules.pool import check_given
+from labnet.ec2.rules.quotas import GATEWAYS_PER_ZONE
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.shapes import time_of
 from labnet.errors import Ec2Error
 from labnet.model.cloud import Attachment, CloudState, Subnet
 from labnet.model.cloud_vpc import NatGateway
 
-GATEWAYS_PER_ZONE = 5
 SHOWN_AFTER_END_S = 3_600.0
 """How long a deleted or failed gateway is still described."""
 

@@ -9,13 +9,12 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import find_made, get_acl, get_vpc, no_acl, no_association, token_of
+from labnet.ec2.rules.quotas import ACLS_PER_VPC, ENTRIES_PER_DIRECTION
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import AclAssociation, AclEntry, NetworkAcl
 
-ACLS_PER_VPC = 200
-ENTRIES_PER_DIRECTION = 20
 LAST_NUMBER = 32_766
 DENY_NUMBER = 32_767
 FIRST_ALLOW = 100

@@ -9,16 +9,13 @@ from labnet.ec2.rules.blocks import add_block, parse_block
 from labnet.ec2.rules.find import get_gateway, get_subnet, get_vpc, no_gateway, no_subnet, no_vpc
 from labnet.ec2.rules.grouprules import with_ids
 from labnet.ec2.rules.pool import free_count
+from labnet.ec2.rules.quotas import GATEWAYS_PER_REGION, SUBNETS_PER_VPC, VPCS_PER_REGION
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tags_for
 from labnet.ec2.rules.shapes import gateway_shape, subnet_arn, subnet_shape, vpc_shape, zone_id
 from labnet.ec2.rules.zones import zones_of
 from labnet.errors import Ec2Error
 from labnet.model.addressing import contains, overlap
 from labnet.model.cloud import CloudState, InternetGateway, SecurityGroup, SecurityGroupRule, Subnet, Vpc
-
-VPCS_PER_REGION = 5  # Source: docs/sources.md#vpc-blocks
-GATEWAYS_PER_REGION = 5
-SUBNETS_PER_VPC = 200
 
 
 def create_vpc(state: CloudState, params: Params, context: Context) -> Result:
@@ -47,6 +44,7 @@ def delete_vpc(state: CloudState, params: Params, context: Context) -> Result:
     left = any(one.name != "default" for one in groups) or any(not one.is_main for one in tables) or any(not one.is_default for one in acls)
     left = left or any(one.vpc_id == vpc.id for one in state.subnets.values()) or any(one.vpc_id == vpc.id for one in state.enis.values())
     left = left or any(one.vpc_id == vpc.id for one in state.internet_gateways.values())
+    left = left or any(one.vpc_id == vpc.id for one in state.vpn_gateways.values())
     left = left or any(
         one.state in ("active", "pending-acceptance") and vpc.id in (one.requester.vpc_id, one.accepter.vpc_id)
         for one in state.peerings.values()

@@ -7,6 +7,7 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import get_peering, get_vpc, no_peering
+from labnet.ec2.rules.quotas import ACTIVE_PER_VPC, PENDING_PER_VPC
 from labnet.ec2.rules.request import Context, Params, Result, action, new_id, tag_list, tags_for
 from labnet.ec2.rules.shapes import time_of
 from labnet.errors import Ec2Error
@@ -14,8 +15,6 @@ from labnet.model.addressing import overlap
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import Peering, PeeringSide
 
-ACTIVE_PER_VPC = 50
-PENDING_PER_VPC = 25
 EXPIRES_AFTER_S = 7 * 86_400.0
 SHOWN_AFTER_END_S = {"failed": 2 * 3_600.0, "rejected": 2 * 86_400.0, "deleted": 2 * 86_400.0, "expired": 2 * 86_400.0}
 """How long a connection that has ended is still described."""

@@ -1,4 +1,7 @@
-"""Managed prefix lists: blocks under one id, in versions, for the rules of security groups (pure). Source: docs/sources.md#prefix-lists"""
+"""Managed prefix lists: blocks under one id, in versions, for the rules of security groups and for routes (pure).
+
+Source: docs/sources.md#prefix-lists
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.blocks import parse_cidr
 from labnet.ec2.rules.find import find_made, get_prefix_list, no_prefix_list, token_of
+from labnet.ec2.rules.quotas import LISTS_PER_REGION, MAX_ENTRIES_A_CALL, MAX_SIZE, ROUTES_PER_TABLE, RULES_PER_DIRECTION
 from labnet.ec2.rules.request import Context, Params, Result, action, check_members, invalid, new_id, tag_list, tags_for
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import PrefixList, PrefixListEntry
 
-MAX_SIZE, MAX_ENTRIES_A_CALL, LISTS_PER_REGION, MAX_NAME = 1000, 100, 100, 255
-RULES_PER_DIRECTION = 60
+MAX_NAME, LARGEST_PAGE = 255, 255
 RESERVED_NAME = "com.amazonaws"
 Entries = tuple[PrefixListEntry, ...]
 
@@ -74,9 +77,9 @@ def restore(state: CloudState, params: Params, context: Context) -> Result:
 
 
 def delete(state: CloudState, params: Params, context: Context) -> Result:
-    """DeleteManagedPrefixList. One that a security group names stays, in state delete-failed, as AWS says afterwards."""
+    """DeleteManagedPrefixList. One that a security group or a route names stays, in state delete-failed, as AWS says afterwards."""
     old = get_prefix_list(state, params["PrefixListId"])
-    users = [group.id for group in state.security_groups.values() if uses(old.id, (*group.ingress, *group.egress))]
+    users = _users(state, old.id)
     if users:
         said = f"The prefix list is referenced by {', '.join(users[:10])}"
         failed = replace(old, state="delete-failed", state_message=said)
@@ -86,12 +89,18 @@ def delete(state: CloudState, params: Params, context: Context) -> Result:
 
 
 def uses(list_id: str, rules: Iterable[Any]) -> bool:
-    """Does any of the rules of a group name the prefix list?"""
+    """Does any of the rules of a group, or of the routes of a table, name the prefix list?"""
     return any(rule.prefix_list_id == list_id for rule in rules)
 
 
+def _users(state: CloudState, list_id: str) -> list[str]:
+    """The ids of the security groups and route tables that name a prefix list."""
+    groups = [group.id for group in state.security_groups.values() if uses(list_id, (*group.ingress, *group.egress))]
+    return groups + [table.id for table in state.route_tables.values() if uses(list_id, table.routes)]
+
+
 def weight(state: CloudState, rules: Iterable[Any]) -> int:
-    """What rules count against the quota of their group: a prefix list as many as it has room for."""
+    """What rules count against the quota of their group, routes of their table: a prefix list as many as it has room for."""
     return sum(state.prefix_lists[rule.prefix_list_id].max_entries if rule.prefix_list_id else 1 for rule in rules)
 
 
@@ -113,7 +122,7 @@ def _size(number: object) -> int:
 
 
 def _resized(state: CloudState, old: PrefixList, size: int) -> int:
-    """Room for the entries that are there, and for the list in every group that names it."""
+    """Room for the entries that are there, and for the list in every group and route table that names it."""
     if size < len(old.entries):
         raise invalid(f"Value ({size}) for parameter maxEntries is invalid. The prefix list has {len(old.entries)} entries.")
     for group in state.security_groups.values():
@@ -121,6 +130,9 @@ def _resized(state: CloudState, old: PrefixList, size: int) -> int:
             more = sum(size - old.max_entries for rule in rules if rule.prefix_list_id == old.id)
             if more > 0 and weight(state, rules) + more > RULES_PER_DIRECTION:
                 raise Ec2Error("RulesPerSecurityGroupLimitExceeded", f"The security group {group.id} cannot support the new maximum size.")
+    for table in state.route_tables.values():
+        if size > old.max_entries and uses(old.id, table.routes) and weight(state, table.routes) + size - old.max_entries > ROUTES_PER_TABLE:
+            raise Ec2Error("RouteLimitExceeded", f"The route table {table.id} cannot support the new maximum size.")
     return size
 
 
@@ -202,6 +214,13 @@ def get_entries(state: CloudState, params: Params, context: Context) -> Result:
     return state, {"Entries": said, **more}
 
 
+def get_associations(state: CloudState, params: Params, context: Context) -> Result:
+    """GetManagedPrefixListAssociations: what names it."""
+    item = get_prefix_list(state, params["PrefixListId"])
+    shown, more = describe.page(_users(state, item.id), params, LARGEST_PAGE)
+    return state, {"PrefixListAssociations": [{"ResourceId": one, "ResourceOwner": state.account_id} for one in shown], **more}
+
+
 ACTIONS = {
     "CreateManagedPrefixList": action(
         create, "PrefixListName Entries MaxEntries TagSpecifications AddressFamily ClientToken", "PrefixListName MaxEntries AddressFamily"
@@ -215,4 +234,5 @@ ACTIONS = {
     "DeleteManagedPrefixList": action(delete, "PrefixListId", "PrefixListId"),
     "DescribeManagedPrefixLists": action(describe_lists, "PrefixListIds Filters MaxResults NextToken", mutates=False),
     "GetManagedPrefixListEntries": action(get_entries, "PrefixListId TargetVersion MaxResults NextToken", "PrefixListId", mutates=False),
+    "GetManagedPrefixListAssociations": action(get_associations, "PrefixListId MaxResults NextToken", "PrefixListId", mutates=False),
 }

@@ -8,13 +8,13 @@ from typing import Any
 
 from labnet.ec2.rules import describe
 from labnet.ec2.rules.find import find_made, get_subnet, get_table, get_vpc, no_association, no_table, token_of
+from labnet.ec2.rules.quotas import TABLES_PER_VPC
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid, new_id, tag_list, tags_for
 from labnet.ec2.rules.routes import all_routes, route_shape
 from labnet.errors import Ec2Error
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import RouteAssociation, RouteTable
 
-TABLES_PER_VPC = 200
 LARGEST_PAGE = 100
 ASSOCIATED = {"State": "associated"}
 
@@ -112,7 +112,8 @@ def _put(state: CloudState, table: RouteTable) -> CloudState:
 def table_shape(state: CloudState, table: RouteTable) -> dict[str, Any]:
     """`RouteTable`."""
     return {
-        "RouteTableId": table.id, "VpcId": table.vpc_id, "OwnerId": state.account_id, "PropagatingVgws": [], "Tags": tag_list(table.tags),
+        "RouteTableId": table.id, "VpcId": table.vpc_id, "OwnerId": state.account_id, "Tags": tag_list(table.tags),
+        "PropagatingVgws": [{"GatewayId": one} for one in table.propagating],
         "Associations": [
             {
                 "RouteTableAssociationId": one.id, "RouteTableId": table.id, "Main": one.subnet_id is None, "AssociationState": ASSOCIATED,
@@ -141,7 +142,7 @@ def _fields(state: CloudState) -> dict[str, describe.Field[RouteTable]]:
         "route.nat-gateway-id": of_routes("NatGatewayId"), "route.instance-id": of_routes("InstanceId"),
         "route.vpc-peering-connection-id": of_routes("VpcPeeringConnectionId"), "route.origin": of_routes("Origin"),
         "route.state": of_routes("State"), "route.transit-gateway-id": lambda one: (), "route.destination-ipv6-cidr-block": lambda one: (),
-        "route.destination-prefix-list-id": lambda one: (), "route.egress-only-internet-gateway-id": lambda one: (),
+        "route.destination-prefix-list-id": of_routes("DestinationPrefixListId"), "route.egress-only-internet-gateway-id": lambda one: (),
     }
 
 

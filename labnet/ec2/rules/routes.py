@@ -7,24 +7,37 @@ from dataclasses import replace
 from typing import Any
 
 from labnet.ec2.rules.blocks import parse_cidr
-from labnet.ec2.rules.find import get_instance, get_own_eni, get_peering, get_table
+from labnet.ec2.rules.find import blocks_of_route, get_instance, get_own_eni, get_peering, get_prefix_list, get_table
+from labnet.ec2.rules.prefix_lists import weight
+from labnet.ec2.rules.quotas import ROUTES_PER_TABLE
 from labnet.ec2.rules.request import Context, Params, Result, action, invalid
+from labnet.ec2.rules.ways import propagated
 from labnet.errors import Ec2Error
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState
 from labnet.model.cloud_vpc import LOCAL, RouteTable, VpcRoute
+from labnet.model.cloud_vpn import VpnGateway
 
-ROUTES_PER_TABLE = 50
 SERVICES = "169.254.168.0/22"
 """AWS's own link-local services: no route leads a part of it elsewhere."""
 Target = Callable[[CloudState, RouteTable, str], str]
 
 
 def all_routes(state: CloudState, table: RouteTable) -> tuple[VpcRoute, ...]:
-    """A table's routes as they hold: one local route a block of the VPC, or what replaces it, then the others."""
+    """A table's routes as they hold: one local route a block of the VPC, or what replaces it, the others, what gateways propagate."""
     own = {route.destination: route for route in table.routes}
     local = tuple(own.pop(cidr, VpcRoute(cidr, LOCAL)) for cidr in state.vpcs[table.vpc_id].cidrs)
-    return (*local, *own.values())
+    return (*local, *own.values(), *propagated(state, table))
+
+
+def ways(state: CloudState, table: RouteTable) -> dict[str, VpcRoute]:
+    """Block → the route that holds for it, prefix lists as their blocks: a route of its own comes before a list's, an older list's before
+    a younger one's, what a gateway propagates last."""
+    found: dict[str, VpcRoute] = {}
+    for route in sorted(all_routes(state, table), key=lambda route: 2 if route.propagated else route.prefix_list_id is not None):
+        for block in blocks_of_route(state, route):
+            found.setdefault(block, route)
+    return found
 
 
 def is_active(state: CloudState, table: RouteTable, route: VpcRoute) -> bool:
@@ -35,6 +48,9 @@ def is_active(state: CloudState, table: RouteTable, route: VpcRoute) -> bool:
     if target.startswith("igw-"):
         gateway = state.internet_gateways.get(target)
         return gateway is not None and gateway.vpc_id == table.vpc_id
+    if target.startswith("vgw-"):
+        private = state.vpn_gateways.get(target)
+        return private is not None and private.vpc_id == table.vpc_id
     if target.startswith("nat-"):
         nat = state.nat_gateways.get(target)
         return nat is not None and nat.state == "available"
@@ -55,8 +71,9 @@ def _instance_behind(state: CloudState, eni_id: str) -> str | None:
 
 def route_shape(state: CloudState, table: RouteTable, route: VpcRoute) -> dict[str, Any]:
     """`Route`."""
+    origin = "EnableVgwRoutePropagation" if route.propagated else "CreateRouteTable" if route.target == LOCAL else "CreateRoute"
     out: dict[str, Any] = {
-        "DestinationCidrBlock": route.destination, "Origin": "CreateRouteTable" if route.target == LOCAL else "CreateRoute",
+        _DESTINATION[route.prefix_list_id is not None]: route.destination, "Origin": origin,
         "State": "active" if is_active(state, table, route) else "blackhole",
     }
     kind = route.target.partition("-")[0]
@@ -70,21 +87,23 @@ def route_shape(state: CloudState, table: RouteTable, route: VpcRoute) -> dict[s
 
 def create(state: CloudState, params: Params, context: Context) -> Result:
     """CreateRoute."""
-    table, destination = get_table(state, params["RouteTableId"]), _destination(params)
+    table, destination = get_table(state, params["RouteTableId"]), _destination(state, params)
     target = _target(state, table, params)
-    if any(route.destination == destination for route in all_routes(state, table)):
+    if any(route.destination == destination and not route.propagated for route in all_routes(state, table)):
         raise Ec2Error("RouteAlreadyExists", f"The route identified by {destination} already exists.")
-    if contains(SERVICES, destination):
-        raise invalid(f"The destination CIDR block {destination} is within {SERVICES}, which is reserved for link-local services.")
-    _check_inside(state, table, destination, target)
-    if len(table.routes) >= ROUTES_PER_TABLE:
+    made = VpcRoute(destination, target)
+    for block in blocks_of_route(state, made):
+        if contains(SERVICES, block):
+            raise invalid(f"The destination CIDR block {block} is within {SERVICES}, which is reserved for link-local services.")
+    _check_inside(state, table, made)
+    if weight(state, (*table.routes, made)) > ROUTES_PER_TABLE:
         raise Ec2Error("RouteLimitExceeded", "The maximum number of routes has been reached.")
-    return _with(state, table, (*table.routes, VpcRoute(destination, target))), {"Return": True}
+    return _with(state, table, (*table.routes, made)), {"Return": True}
 
 
 def replace_route(state: CloudState, params: Params, context: Context) -> Result:
     """ReplaceRoute; a local route can lead to an ENI or a NAT gateway, and back to `local` by LocalTarget alone."""
-    table, destination = get_table(state, params["RouteTableId"]), _destination(params)
+    table, destination = get_table(state, params["RouteTableId"]), _destination(state, params)
     local = destination in state.vpcs[table.vpc_id].cidrs
     others = tuple(route for route in table.routes if route.destination != destination)
     if params.get("LocalTarget"):
@@ -96,16 +115,17 @@ def replace_route(state: CloudState, params: Params, context: Context) -> Result
     target = _target(state, table, params)
     if not local and len(others) == len(table.routes):
         raise _no_route(table, destination)
-    _check_inside(state, table, destination, target)
-    routes = tuple(VpcRoute(destination, target) if route.destination == destination else route for route in table.routes)
+    made = VpcRoute(destination, target)
+    _check_inside(state, table, made)
+    routes = tuple(made if route.destination == destination else route for route in table.routes)
     if len(others) == len(table.routes):
-        routes = (VpcRoute(destination, target), *routes)
+        routes = (made, *routes)
     return (state if routes == table.routes else _with(state, table, routes)), {}
 
 
 def delete(state: CloudState, params: Params, context: Context) -> Result:
     """DeleteRoute; local routes stay."""
-    table, destination = get_table(state, params["RouteTableId"]), _destination(params)
+    table, destination = get_table(state, params["RouteTableId"]), _destination(state, params)
     if destination in state.vpcs[table.vpc_id].cidrs:
         raise invalid(f"cannot remove local route {destination} in route table {table.id}")
     routes = tuple(route for route in table.routes if route.destination != destination)
@@ -114,29 +134,39 @@ def delete(state: CloudState, params: Params, context: Context) -> Result:
     return _with(state, table, routes), {}
 
 
-def _destination(params: Params) -> str:
-    return parse_cidr(str(params["DestinationCidrBlock"]), "destinationCidrBlock")
+def _destination(state: CloudState, params: Params) -> str:
+    """The block or the prefix list that a request names. Errors: Ec2Error unless it is exactly one, which is there."""
+    named = [name for name in _DESTINATION if params.get(name)]
+    if not named:
+        raise Ec2Error("MissingParameter", f"The request must contain the parameter {' or '.join(_DESTINATION)}")
+    if len(named) > 1:
+        raise Ec2Error("InvalidParameterCombination", f"The request must contain exactly one of {' and '.join(named)}")
+    if named[0] == _DESTINATION[0]:
+        return parse_cidr(str(params[named[0]]), "destinationCidrBlock")
+    return get_prefix_list(state, str(params[named[0]])).id
 
 
 def _no_route(table: RouteTable, destination: str) -> Ec2Error:
-    return Ec2Error("InvalidRoute.NotFound", f"no route with destination-cidr-block {destination} in route table {table.id}")
+    what = "destination-prefix-list-id" if destination.startswith("pl-") else "destination-cidr-block"
+    return Ec2Error("InvalidRoute.NotFound", f"no route with {what} {destination} in route table {table.id}")
 
 
 def _with(state: CloudState, table: RouteTable, routes: tuple[VpcRoute, ...]) -> CloudState:
     return replace(state, route_tables={**state.route_tables, table.id: replace(table, routes=routes)})
 
 
-def _check_inside(state: CloudState, table: RouteTable, destination: str, target: str) -> None:
+def _check_inside(state: CloudState, table: RouteTable, route: VpcRoute) -> None:
     """A route at or inside a block of the VPC leads to an ENI or a NAT gateway, and inside it covers one whole subnet."""
     cidrs = state.vpcs[table.vpc_id].cidrs
-    if not any(contains(cidr, destination) for cidr in cidrs):
-        return
-    if not target.startswith(("eni-", "nat-")):
-        text = f"The destination CIDR block {destination} is equal to or more specific than one of this VPC's CIDR blocks."
-        raise invalid(f"{text} This route can target only an interface or an instance.")
-    subnets = (one.cidr for one in state.subnets.values() if one.vpc_id == table.vpc_id)
-    if destination not in cidrs and destination not in subnets:
-        raise invalid(f"The destination CIDR block {destination} is more specific than the local route and equals no subnet of the VPC.")
+    subnets = {one.cidr for one in state.subnets.values() if one.vpc_id == table.vpc_id}
+    for block in blocks_of_route(state, route):
+        if not any(contains(cidr, block) for cidr in cidrs):
+            continue
+        if not route.target.startswith(("eni-", "nat-")):
+            text = f"The destination CIDR block {block} is equal to or more specific than one of this VPC's CIDR blocks."
+            raise invalid(f"{text} This route can target only an interface or an instance.")
+        if block not in cidrs and block not in subnets:
+            raise invalid(f"The destination CIDR block {block} is more specific than the local route and equals no subnet of the VPC.")
 
 
 def _target(state: CloudState, table: RouteTable, params: Params) -> str:
@@ -152,8 +182,8 @@ def _target(state: CloudState, table: RouteTable, params: Params) -> str:
 def _gateway(state: CloudState, table: RouteTable, gateway_id: str) -> str:
     if gateway_id == LOCAL:
         raise invalid(f"{LOCAL} is no target that a request can name: ReplaceRoute with LocalTarget restores a local route")
-    gateway = state.internet_gateways.get(gateway_id)
-    if gateway is None:
+    gateway = state.vpn_gateways.get(gateway_id) or state.internet_gateways.get(gateway_id)
+    if gateway is None or (isinstance(gateway, VpnGateway) and gateway.state == "deleted"):
         raise Ec2Error("InvalidGatewayID.NotFound", f"The gateway ID '{gateway_id}' does not exist")
     return _same_vpc(table, f"network gateway {gateway_id}", gateway_id, gateway.vpc_id)
 
@@ -202,10 +232,12 @@ def _same_vpc(table: RouteTable, what: str, target: str, vpc_id: str | None) -> 
 _TARGETS: Mapping[str, Target] = {
     "GatewayId": _gateway, "NatGatewayId": _nat, "NetworkInterfaceId": _eni, "InstanceId": _instance, "VpcPeeringConnectionId": _peering,
 }
-_NAMES = "RouteTableId DestinationCidrBlock " + " ".join(_TARGETS)
+_DESTINATION = ("DestinationCidrBlock", "DestinationPrefixListId")
+_ROUTE = "RouteTableId " + " ".join(_DESTINATION)
+_NAMES = f"{_ROUTE} " + " ".join(_TARGETS)
 
 ACTIONS = {
-    "CreateRoute": action(create, _NAMES, "RouteTableId DestinationCidrBlock"),
-    "ReplaceRoute": action(replace_route, f"{_NAMES} LocalTarget", "RouteTableId DestinationCidrBlock"),
-    "DeleteRoute": action(delete, "RouteTableId DestinationCidrBlock", "RouteTableId DestinationCidrBlock"),
+    "CreateRoute": action(create, _NAMES, "RouteTableId"),
+    "ReplaceRoute": action(replace_route, f"{_NAMES} LocalTarget", "RouteTableId"),
+    "DeleteRoute": action(delete, _ROUTE, "RouteTableId"),
 }

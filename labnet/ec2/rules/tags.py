@@ -17,6 +17,7 @@ SHELVES = {
     "rtb": ("route_tables", "route-table"), "eipalloc": ("addresses", "elastic-ip"), "nat": ("nat_gateways", "natgateway"),
     "acl": ("network_acls", "network-acl"), "pcx": ("peerings", "vpc-peering-connection"),
     "pl": ("prefix_lists", "prefix-list"),
+    "vgw": ("vpn_gateways", "vpn-gateway"), "cgw": ("customer_gateways", "customer-gateway"), "vpn": ("vpn_connections", "vpn-connection"),
     "dopt": ("dhcp_options", "dhcp-options"), "scr": ("cidr_reservations", "subnet-cidr-reservation"),
 }
 """Id prefix → where the objects are, and what DescribeTags calls them."""

@@ -186,7 +186,7 @@ def test_two_hundred_enis(world: World) -> None:
     told: list[object] = []
     world.book.on_change = lambda netns, name, change: told.append(change)
     world.go(assigned(world.cloud, "eni-n7-1", "10.10.4.4"))
-    assert len(told) == 5, "route, neighbour, three elements"
+    assert len(told) == 6, "route, neighbour, four elements"
 
 
 

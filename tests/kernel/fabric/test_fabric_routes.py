@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 
 import pytest
-from builders_cloud import a_cloud, changed, terminated, with_eni, with_group, with_node, with_subnet, with_table, with_vpc
+from builders_cloud import a_cloud, changed, terminated, with_eni, with_group, with_node, with_prefix_list, with_subnet, with_table, with_vpc
 from fabric_world import SILENCE_S, World
 
 from labnet.fabric import tables
@@ -54,6 +54,23 @@ def test_the_longest_prefix_wins_and_a_blackhole_is_silence(world: World) -> Non
     world.go(with_table(cloud, MAIN, "vpc-1", {**OUT, "8.8.0.0/16": "nat-gone"}, main=True))
     assert world.ping(world.node("node1"), "8.8.8.8", silence=True) is None
     assert world.ping(world.node("node1"), "1.1.1.1")
+
+
+def test_a_route_to_a_prefix_list_leads_to_each_of_its_blocks_at_once(world: World) -> None:
+    """The list changes, and packets obey; a route of its own to the same block comes first."""
+    node = world.node("node1")
+    cloud = with_table(two_subnets(world.lab), MAIN, "vpc-1", {"pl-1": "igw-vpc-1"}, main=True)
+    world.go(with_prefix_list(cloud, "pl-1", "8.8.8.0/24"))
+    assert world.ping(node, "8.8.8.8") and world.ping(node, "1.1.1.1", silence=True) is None
+    world.go(with_prefix_list(world.cloud, "pl-1", "1.1.1.0/24"))
+    assert world.ping(node, "1.1.1.1") and world.ping(node, "8.8.8.8", silence=True) is None
+    world.go(with_prefix_list(world.cloud, "pl-1", "1.1.1.0/24", "8.8.8.8/32"))
+    assert world.ping(node, "1.1.1.1") and world.ping(node, "8.8.8.8")
+    world.go(with_table(world.cloud, MAIN, "vpc-1", {"pl-1": "igw-vpc-1", "1.1.1.0/24": "nat-gone"}, main=True))
+    assert world.ping(node, "1.1.1.1", silence=True) is None and world.ping(node, "8.8.8.8")
+    world.go(with_prefix_list(world.cloud, "pl-1", "1.1.1.1/32"))
+    assert world.ping(node, "1.1.1.1"), "the longer prefix, of whatever kind"
+    assert world.book.drift(world.vpc) == ()
 
 
 def test_every_block_of_a_vpc_is_local(world: World) -> None:

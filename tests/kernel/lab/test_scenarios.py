@@ -25,7 +25,9 @@ WITHOUT = {
         "vpc.subnets.private-a.routeTable=public", {"app-a → 8.8.8.8 icmp", "app-a → 8.8.8.8 tcp port 80", "app-a → 192.0.2.10 icmp"},
     ),
     "vpc-peering": ("vpcs.right.routeTables=[]", {"r1 → m1 icmp", "r1 → l1 icmp"}),
+    "vpc-hybrid": ("cni.env={}", {"pod1 → db icmp", "pod2 → db tcp port 80", "pod1 → plc udp port 7", "pod3 → db icmp"}),
     "vpc-nacl": ("vpc.subnets.forgetful.networkAcl=web", {"client → forgetful tcp port 80"}),
+    "vpc-two-zones": ("vpc.subnets.shared-b.routeTable=through-b", {"thrifty-b → 8.8.8.8 icmp"}),
 }
 """Scenario → what takes its behaviour away, and the beginnings of the checks that fail then."""
 

@@ -49,3 +49,12 @@ def test_a_file_that_names_another_lab_now_makes_that_one(labs: Labs, tmp_path: 
     file.write_text(SMALL.format(name=f"{labs.name}b", pods=""))
     labs.run("up", str(file))
     assert {line.split()[0] for line in labs.run("ls").stdout.splitlines()[1:]} == {labs.name, f"{labs.name}b"}
+
+
+def test_warnings_are_said_again(labs: Labs, tmp_path: Path) -> None:
+    """172.17.0.0/16 is docker's; the lab runs, and who makes it again hears so again."""
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.format(name=labs.name, pods="").replace("10.10.0.0/", "172.17.0.0/"))
+    first, second = labs.run("up", str(file)), labs.run("up", str(file))
+    warned = [[line for line in ran.stderr.splitlines() if "warning" in line] for ran in (first, second)]
+    assert warned[0] == warned[1] and len(warned[0]) == 1 and "labnet validate" in warned[0][0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +143,23 @@ def test_a_trace_that_breaks_off_leaves_no_table(lab: labs.WalkLab) -> None:
         assert "labnet_trace" in lab.kernel.run(lab.at(labs.NODE_1), ["nft", "list", "tables"]).stdout
         raise RuntimeError
     assert filters(lab, labs.NODE_1) == before
+
+
+def test_a_trace_whose_process_dies_leaves_no_table(lab: labs.WalkLab) -> None:
+    """Its sockets end with it; the kernel takes the table of a socket away."""
+    netns = lab.at(labs.NODE_1)
+    program = (
+        "import os, sys; from labnet.kernel.door import LinuxKernel; from labnet.ports import PacketSign; kernel = LinuxKernel();"
+        "kernel.learn({sys.argv[1]: int(sys.argv[2])});"
+        "kept = kernel.follow_rules({sys.argv[1]: ['eth0']}, PacketSign(1, 1, 1, 4)).__enter__();"
+        "print(kernel.run(sys.argv[1], ['nft', 'list', 'tables']).stdout, flush=True); os._exit(9)"
+    )
+    kernel = lab.kernel
+    assert isinstance(kernel, LinuxKernel)
+    command = [sys.executable, "-c", program, netns, str(kernel.inode(netns))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 9 and "ip labnet_trace" in done.stdout and "netdev labnet_trace" in done.stdout, done.stderr
+    assert _eventually(lambda: "labnet_trace" not in kernel.run(netns, ["nft", "list", "tables"]).stdout)
 
 
 def test_the_table_of_a_trace_is_no_drift(lab: labs.WalkLab) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
 
 import builders_cloud as clouds
 import builders_trace as labs
 import pytest
+import shark
 
 from labnet.errors import TraceError
 from labnet.kernel.door import LinuxKernel
 from labnet.model.netstate import Addr, Neigh, Rule
 from labnet.trace.capture import Capture
+from labnet.trace.remarks import remark
 from labnet.trace.render.text import render_text
 from labnet.trace.run import Patience, TraceRequest, TraceResult, trace
 
@@ -161,15 +164,19 @@ def test_a_source_that_is_not_there_is_refused(lab: labs.WalkLab) -> None:
         go(lab, labs.POD_B, "10.10.5.5", source_ip="10.99.0.1")
 
 
-def test_the_pcapng_has_every_interface_of_the_path(lab: labs.WalkLab) -> None:
-    from scapy.utils import RawPcapNgReader
-
+def test_the_pcapng_has_every_interface_of_the_path_and_every_hop_its_reason(lab: labs.WalkLab, tmp_path: Path) -> None:
     result = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C)
-    metas = [meta for _, meta in RawPcapNgReader(io.BytesIO(result.pcapng()))]  # type: ignore[arg-type]
-    wanted = {f"{hop.netns}/{hop.link}".encode() for hop in result.path.hops}
-    assert {meta.ifname for meta in metas} == wanted and {meta.direction for meta in metas} == {1, 2}
-    stamps = [(meta.tshigh << 32) + meta.tslow for meta in metas]
-    assert stamps == sorted(stamps) and len(metas) >= 8
+    (tmp_path / "trace.pcapng").write_bytes(result.pcapng())
+    found = shark.packets(tmp_path / "trace.pcapng")
+    assert {one["frame.interface_name"] for one in found} == {f"{hop.netns}/{hop.link}" for hop in result.path.hops}
+    stamps = [Decimal(one["frame.time_epoch"]) for one in found]
+    assert stamps == sorted(stamps) and len(found) >= 8
+    own = [one for one in found if one["frame.comment"].startswith("hop ")]
+    assert [one["frame.comment"] for one in own] == [remark(hop, result.path) for hop in result.path.hops]
+    assert [one["frame.interface_name"] for one in own] == [f"{hop.netns}/{hop.link}" for hop in result.path.hops]
+    assert "rule 1536" in own[1]["frame.comment"] and own[-1]["frame.comment"].endswith("delivered")
+    assert {one["frame.comment"] for one in found} - {one["frame.comment"] for one in own} == {"answer of the target"}
+    assert own[3]["frame.interface_description"] == "vpc port of node1's eth1"
 
 
 def test_a_door_that_never_saw_the_plan_walks_what_nft_prints(lab: labs.WalkLab) -> None:

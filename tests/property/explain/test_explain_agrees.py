@@ -21,7 +21,7 @@ def test_verdict_and_packets_agree(seed: int) -> None:
     dice = random.Random(seed)
     with contextlib.closing(World(f"lnt-x{os.getpid() % 100_000}{os.urandom(2).hex()}")) as world:
         proof = Proof(world, dice)
-        reached = 0
+        reached, office = 0, {True: 0, False: 0}
         for number in range(CONFIGURATIONS):
             world.go(shuffled(world.cloud, dice))
             cases = proof.cases(FLOWS)
@@ -31,5 +31,7 @@ def test_verdict_and_packets_agree(seed: int) -> None:
                 lines = "\n".join(f"{one.way} {one.kind} {one.id} {one.ok} {one.reason} [{one.packet}]" for one in verdict.components)
                 what = f"configuration {number}: {case.source.name} to {case.target.name}, {case.protocol} {case.port}"
                 assert verdict.reachable == answer, f"{what}: packets {'pass' if answer else 'do not'}, but\n{lines}"
+                office[answer] += bool(case.source.site or case.target.site)
             reached += sum(answered)
         assert CONFIGURATIONS * FLOWS // 5 < reached < CONFIGURATIONS * FLOWS * 4 // 5, "both verdicts are proved"
+        assert min(office.values()) > 2, f"of the network outside too: {office}"

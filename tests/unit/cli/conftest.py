@@ -108,11 +108,12 @@ class FakeBackend(LabBackend):
         cautions = (caution,) if source == "odd.yaml" else ()
         return Scenario("eks", nodes=(NodeSpec("node1", "t3.nano", "a"),), pods=(PodSpec("pod1"),), source=source, cautions=cautions)
 
-    def up_again(self, source: str, overrides: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> dict[str, Any] | None:
-        if source != "running.yaml":
+    def up_again(self, source: str, overrides: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> Any:
+        if source not in ("running.yaml", "running-odd.yaml"):
             return None
         self._note("up_again", source, tuple(overrides), run_dir, lab, timeout_s)
-        return STATUS
+        caution = {"field": "vpc.subnets", "message": "all subnets are in us-west-2a, and EKS wants two"}
+        return STATUS, [caution] if "odd" in source else []
 
     def up(self, scenario: Any, run_dir: Path, lab: Any, timeout_s: float, progress: Any) -> dict[str, Any]:
         self._note("up", scenario.name, run_dir, lab, timeout_s)
@@ -159,6 +160,15 @@ class FakeBackend(LabBackend):
     def exec_in_target(self, run_dir: Path, lab: str, target: str, argv: Any) -> int:
         self._note("exec", lab, target, tuple(argv))
         return self.exit_code
+
+    def capture(self, run_dir: Path, lab: str, options: Any, output: Any, say: Any) -> None:
+        self._note("capture", lab, options, type(output).__name__)
+        say("listening")
+
+    def watch(self, run_dir: Path, lab: str, options: Any, emit: Any, say: Any) -> None:
+        self._note("watch", lab, options)
+        for document in self.answers["watch"]:
+            emit(document)
 
     def probe(self) -> list[dict[str, Any]]:
         self._note("probe")

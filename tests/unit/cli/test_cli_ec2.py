@@ -237,3 +237,21 @@ def test_the_lab_can_stand_before_and_behind(run, backend) -> None:
         backend.asked.clear()
         run(*words)
         assert ("call", "mine", "fault-list", {}) in backend.asked
+
+
+def test_faults_of_zones(run, backend) -> None:
+    failed = {"id": "us-west-2b", "type": "zone", "zones": ["us-west-2b"], "since": 1.0, "origin": "added"}
+    link = {"id": "all-zones", "type": "link", "zones": [], "roundTripMs": 20, "lossPercent": 0.5, "origin": "scenario"}
+    backend.answers["fault-zone"] = failed
+    said = "zone us-west-2b has failed: no packet enters or leaves it; 'labnet fault clear us-west-2b' takes it back\n"
+    assert run("fault", "zone", "us-west-2b").err == said
+    backend.answers["fault-link"] = link
+    backend.asked.clear()
+    assert "between any two zones: 20 ms more a round trip, 0.5 % loss" in run("fault", "link", "--loss", "0.5%", "--rtt", "1.5ms").err
+    assert asked(backend) == ("fault-link", {"between": [], "roundTripMs": 1.5, "lossPercent": 0.5})
+    backend.answers["fault-list"] = {"kind": "FaultList", "faults": [FAULT], "zones": [failed, link]}
+    lines = run("fault", "list").out.splitlines()
+    assert [line.split()[0] for line in lines if line] == ["ID", "f1", "ID", "us-west-2b", "all-zones"]
+    assert run("fault", "list", "-o", "name").out == "f1\nus-west-2b\nall-zones\n"
+    for words in (("--loss", "much"), ("--rtt", "soon"), ("--between", "us-west-2a")):
+        assert run("fault", "link", *words).code == 2

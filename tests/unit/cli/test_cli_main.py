@@ -27,7 +27,7 @@ def test_every_verb_of_the_table_is_there_and_says_the_same_as_the_table() -> No
 
 def test_the_verbs_of_the_contract_are_all_there() -> None:
     wanted = "up down ls status exec ec2 fault trace plan validate schema scenarios check repair doctor events env version completion"
-    assert set(VERBS) == {*wanted.split(), "set", "logs", "capacity", "get", "explain"}
+    assert set(VERBS) == {*wanted.split(), "set", "logs", "capacity", "get", "explain", "capture", "watch"}
 
 
 def test_help_lists_every_verb(run) -> None:

@@ -90,7 +90,7 @@ def test_logs_follow_a_file_that_is_put_aside_until_it_goes(run, backend, tmp_pa
 
 def test_up_says_which_settings_stay(run, backend, monkeypatch: pytest.MonkeyPatch) -> None:
     status = {**backend.answers["status"], "changedEnv": {"WARM_IP_TARGET": "5", "MAX_ENI": None}}
-    monkeypatch.setattr(backend, "up_again", lambda *words: status)
+    monkeypatch.setattr(backend, "up_again", lambda *words: (status, []))
     said = "aws-node keeps what 'labnet set env' made it: WARM_IP_TARGET=5 MAX_ENI-; the scenario says otherwise"
     assert said in run("up", "running.yaml").err
     backend.answers["status"] = status

@@ -408,6 +408,13 @@ def test_up_tells_of_warnings_in_one_line(run) -> None:
     assert "warning" not in run("up", "x.yaml").err
 
 
+def test_up_on_a_running_lab_tells_of_them_each_time(run) -> None:
+    """As `kubectl apply` and `terraform apply` do."""
+    said = "1 warning; 'labnet validate running-odd.yaml' says which: vpc.subnets: all subnets are in us-west-2a"
+    assert run("up", "running-odd.yaml").err.splitlines()[0] == said
+    assert "warning" not in run("up", "running.yaml").err
+
+
 def test_schema_is_json(run) -> None:
     assert json.loads(run("schema").out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 

@@ -139,3 +139,16 @@ def test_one_that_a_group_names_is_not_deleted(lists: Lists) -> None:
     lists.cloud.call("RevokeSecurityGroupIngress", GroupId=lists.group, IpPermissions=lists.permission(made))
     assert lists.cloud.call("DeleteManagedPrefixList", PrefixListId=made)["PrefixList"]["State"] == "delete-complete"
     lists.cloud.refused("InvalidPrefixListID.NotFound", "DescribeManagedPrefixLists", PrefixListIds=[made])
+
+
+def test_what_names_one_is_told(lists: Lists) -> None:
+    made, other = lists.make("10.1.0.0/16"), lists.make(name="other")
+    lists.allow(made)
+    gateway = lists.cloud.call("CreateInternetGateway")["InternetGateway"]["InternetGatewayId"]
+    lists.cloud.call("AttachInternetGateway", InternetGatewayId=gateway, VpcId=lists.vpc)
+    table = lists.cloud.call("CreateRouteTable", VpcId=lists.vpc)["RouteTable"]["RouteTableId"]
+    lists.cloud.call("CreateRoute", RouteTableId=table, DestinationPrefixListId=made, GatewayId=gateway)
+    shown = lists.cloud.call("GetManagedPrefixListAssociations", PrefixListId=made)["PrefixListAssociations"]
+    assert [one["ResourceId"] for one in shown] == [lists.group, table]
+    assert lists.cloud.call("GetManagedPrefixListAssociations", PrefixListId=other)["PrefixListAssociations"] == []
+    lists.cloud.refused("InvalidPrefixListID.NotFound", "GetManagedPrefixListAssociations", PrefixListId="pl-0123456789abcdef0")

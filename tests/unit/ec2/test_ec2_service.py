@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from builders_ec2 import Cloud
 
-from labnet.ec2 import limits
+from labnet.ec2 import limits, zone_faults
 from labnet.ec2.imds import InProcessImds
 from labnet.ec2.service import Ec2Service, restore
 from labnet.errors import Ec2Error, ImdsError, KernelError
 from labnet.lab.store import MemoryStore
 from labnet.model.cloud import SHELVES, CloudState
+from labnet.model.zones import ZoneLink, ZoneLinkSpec
 from labnet.ports import Ec2Api, Imds
 from labnet.sim.clock import LabClock
 
@@ -147,15 +148,40 @@ def vpc_objects(service: Ec2Service, subnet: str) -> None:
     lists = {"PrefixListName": "corp", "MaxEntries": 5, "AddressFamily": "IPv4", "Entries": [{"Cidr": "10.1.0.0/16", "Description": "x"}]}
     made = service.call("up", "CreateManagedPrefixList", lists)["PrefixList"]["PrefixListId"]
     service.call("up", "ModifyManagedPrefixList", {"PrefixListId": made, "CurrentVersion": 1, "AddEntries": [{"Cidr": "10.2.0.0/16"}]})
+    private = service.call("up", "CreateVpnGateway", {"Type": "ipsec.1"})["VpnGateway"]["VpnGatewayId"]
+    service.call("up", "AttachVpnGateway", {"VpnGatewayId": private, "VpcId": vpc})
+    service.call("up", "EnableVgwRoutePropagation", {"GatewayId": private, "RouteTableId": table})
+    customer = service.call("up", "CreateCustomerGateway", {"Type": "ipsec.1", "IpAddress": "192.0.2.201"})["CustomerGateway"]
+    wanted = {"Type": "ipsec.1", "VpnGatewayId": private, "CustomerGatewayId": customer["CustomerGatewayId"]}
+    wanted["Options"] = {"StaticRoutesOnly": True}
+    vpn = service.call("up", "CreateVpnConnection", wanted)["VpnConnection"]["VpnConnectionId"]
+    service.call("up", "CreateVpnConnectionRoute", {"VpnConnectionId": vpn, "DestinationCidrBlock": "192.168.0.0/16"})
+    interface = {"virtualInterfaceName": "plant", "virtualGatewayId": private, "vlan": 101, "asn": 65_000}
+    service.call("up", "directconnect:CreatePrivateVirtualInterface", {"connectionId": "dxcon-1", "newPrivateVirtualInterface": interface})
     group = next(iter(service.state.security_groups))
     rule = {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": made}]}
     service.call("up", "AuthorizeSecurityGroupIngress", {"GroupId": group, "IpPermissions": [rule]})
+
+
+def test_what_no_call_does_is_carried_out_like_one_or_not_at_all() -> None:
+    service, kernel, _ = place()
+    heard: list[CloudState] = []
+    service.observers.append(lambda old, new: heard.append(new))
+    service.change(lambda state: state)
+    assert not heard
+    service.change(lambda state: zone_faults.fail_zone(state, "us-west-2b", 5.0))
+    assert kernel.seen[-1][1] is service.state is heard[-1] and list(kernel.store.load("ec2/zone_failures")) == ["us-west-2b"]
+    kernel.fault = KernelError("set", "t-vpc", "table", errno.ENOMEM)
+    with pytest.raises(KernelError):
+        service.change(lambda state: zone_faults.clear(state, ["us-west-2b"]))
+    assert list(service.state.zone_failures) == list(kernel.store.load("ec2/zone_failures")) == ["us-west-2b"]
 
 
 def test_every_shelf_is_restored() -> None:
     service, kernel, subnet = place()
     busy(service, subnet)
     vpc_objects(service, subnet)
+    service.change(lambda state: zone_faults.set_link(zone_faults.fail_zone(state, "us-west-2b", 5.0), ZoneLink(ZoneLinkSpec((), 2.0, 1.5))))
     again = restore(kernel.store, CloudState(lab="t", seed=7))
     assert again == service.state
     assert all(getattr(again, shelf) for shelf in SHELVES), "a kind of object that the test does not make"

@@ -31,6 +31,7 @@ from labnet.fabric.plan import plan_all
 from labnet.model.cloud import CloudState, PrivateAddress, SecurityGroupRule
 from labnet.model.cloud_vpc import Peering, PeeringSide
 from labnet.model.netstate import merged
+from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
 
 LAB, INTERNET = "lnt-cloud", End("internet", "8.8.8.8", internet=True)
 PCX = "pcx-00000000000000001"
@@ -241,3 +242,38 @@ def test_what_is_too_long_for_an_internet_gateway(two: CloudState) -> None:
     assert stop(judged(two, INTERNET, "198.51.100.7", "icmp", size=1501))[:2] == ("there", "internet-gateway")
 
 
+
+
+# ---- zones ----
+
+
+def in_two_zones() -> CloudState:
+    """near in zone a; far in zone b, where it has a public address."""
+    cloud = with_node(a_cloud(LAB), "near", "10.10.0.10", public={"10.10.0.10": "203.0.113.1"})
+    return with_node(cloud, "far", "10.10.32.10", subnet="subnet-b", public={"10.10.32.10": "203.0.113.2"})
+
+
+def test_a_failed_zone_stops_what_leaves_and_what_enters_it() -> None:
+    cloud = replace(in_two_zones(), zone_failures={"us-west-2b": ZoneFailure("us-west-2b")})
+    ways = (("far", "near", "leaves"), ("near", "far", "enters"), (INTERNET, "far", "enters"), ("far", INTERNET, "leaves"))
+    for source, target, verb in ways:
+        stopped = judged(cloud, source, target).stopped
+        assert stopped is not None and (stopped.kind, stopped.id, stopped.way, stopped.code) == ("zone", "us-west-2b", "there", "")
+        assert verb in stopped.reason
+    assert judged(cloud, "near", INTERNET).reachable
+    assert judged(replace(cloud, zone_failures={}), "near", "far").reachable
+
+
+def test_what_is_set_between_zones_is_told_each_way_and_stops_only_where_all_is_lost() -> None:
+    def between(loss: float, ms: float = 0.0) -> Explanation:
+        link = ZoneLink(ZoneLinkSpec((), ms, loss))
+        return judged(replace(in_two_zones(), zone_links={link.spec.id: link}), "near", "far")
+
+    some = between(5, 3)
+    assert some.reachable
+    told = [(one.way, one.id, one.reason) for one in some.components if one.kind == "zone"]
+    said = "5 % of packets are lost on purpose, 1.5 ms are added on purpose"
+    assert told == [("there", "us-west-2a → us-west-2b", said), ("back", "us-west-2b → us-west-2a", said)]
+    stopped = between(100).stopped
+    assert stopped is not None and stopped.kind == "zone"
+    assert not [one for one in judged(in_two_zones(), "near", "far").components if one.kind == "zone"]

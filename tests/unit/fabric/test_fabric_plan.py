@@ -68,12 +68,12 @@ def test_a_check_that_is_off_is_one_element_in_each_table() -> None:
     assert {item.text for item in more} == {f"element {family} vpc nocheck {{ {eni_port('eni-node1-0')} }}" for family in ("ip", "netdev")}
 
 
-def test_an_address_more_changes_one_slice_by_five_objects() -> None:
+def test_an_address_more_changes_one_slice_by_six_objects() -> None:
     cloud = with_node(with_node(a_cloud(), "node1", "10.10.0.10"), "node2", "10.10.0.20")
     before, after = plan_all(cloud), plan_all(assigned(cloud, "eni-node2-0", "10.10.0.21"))
     different = [(netns, one, two) for netns in before for one, two in zip(before[netns], after[netns], strict=True) if one != two]
     assert [(netns, one.name) for netns, one, _two in different] == [("lnt-cloud-vpc", "eni:eni-node2-0")]
-    assert len(set(different[0][2].objects) - set(different[0][1].objects)) == 5
+    assert len(set(different[0][2].objects) - set(different[0][1].objects)) == 6
 
 
 def test_no_rule_and_no_chain_per_eni_but_the_two_hooks() -> None:
@@ -132,7 +132,7 @@ def test_subnets_have_numbers_of_28_bits_that_no_other_has() -> None:
 
 def test_the_node_is_as_dhcp_leaves_it() -> None:
     cloud = with_node(a_cloud(), "node1", "10.10.0.10")
-    lines = texts(plan_os(cloud, cloud.instances["i-node1"], {"net.ipv4.ip_forward": "0"}))
+    lines = texts(plan_os(cloud, cloud.instances["i-node1"], cloud.enis["eni-node1-0"], {"net.ipv4.ip_forward": "0"}))
     for line in (
         "link set eth0 mtu 9001", "link set eth0 up", "inet 10.10.0.10/19 brd 10.10.31.255 scope global eth0",
         "default via 10.10.0.1 dev eth0", "169.254.169.254 dev eth0 scope link", "net.ipv4.conf.eth0.rp_filter = 1",
@@ -144,7 +144,7 @@ def test_the_node_is_as_dhcp_leaves_it() -> None:
 
 def test_a_node_without_its_primary_eni_has_only_sysctls() -> None:
     cloud = replace(with_node(a_cloud(), "node1", "10.10.0.10"), enis={})
-    assert {type(item) for item in plan_os(cloud, cloud.instances["i-node1"]).objects} == {Sysctl}
+    assert {type(item) for item in plan_os(cloud, cloud.instances["i-node1"], None).objects} == {Sysctl}
 
 
 def test_namespaces_and_their_names() -> None:

@@ -111,10 +111,10 @@ def test_an_assigned_address_touches_its_slice_only(lab: Lab) -> None:
     lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
     assert {(netns, name) for netns, name, _change in lab.changes} == {("lnt-cloud-vpc", "eni:eni-node1-0")}
     kinds = [change.object.kind for _netns, _name, change in lab.changes]
-    assert kinds == ["neigh", "route", "nft-element", "nft-element", "nft-element"], "grant: what delivers before what lets in"
+    assert kinds == ["neigh", "route", *["nft-element"] * 4], "grant: what delivers before what lets in"
     lab.go(unassigned(lab.cloud, "eni-node1-0", "10.10.0.11"))
     kinds = [change.object.kind for _netns, _name, change in lab.changes]
-    assert kinds == ["nft-element", "nft-element", "nft-element", "route", "neigh"], "revoke: the other way round"
+    assert kinds == [*["nft-element"] * 4, "route", "neigh"], "revoke: the other way round"
     assert lab.kernel.forgotten == [("lnt-cloud-vpc", "10.10.0.11")]
 
 
@@ -137,7 +137,7 @@ def test_an_address_that_moves_leaves_before_it_comes(lab: Lab) -> None:
     for one, other in (("node1", "node2"), ("node2", "node1")):
         lab.go(assigned(cloud, f"eni-{one}-0", "10.10.0.50"))
         lab.go(assigned(cloud, f"eni-{other}-0", "10.10.0.50"))
-        assert [change.op for _netns, _name, change in lab.changes] == ["remove"] * 5 + ["add"] * 5
+        assert [change.op for _netns, _name, change in lab.changes] == ["remove"] * 6 + ["add"] * 6
         lab.check()
     assert ("lnt-cloud-vpc", "10.10.0.50") in lab.kernel.forgotten
 
@@ -245,7 +245,10 @@ def test_acls_by_steps_and_as_a_whole_plan(lab: Lab) -> None:
     ):
         lab.go(step)
         lab.check()
+    borders = [("routes", "subnet_table")] * 2
     lab.go(with_acl(lab.cloud, "acl-x", entry(1), subnets=("subnet-a",)))
+    assert [(part, change.object.set) for _netns, part, change in lab.changes if part != "acls"] == borders, "from now on borders count"
+    lab.go(with_acl(lab.cloud, "acl-x", entry(1), entry(2, "deny", out=True), subnets=("subnet-a",)))
     assert {part for _netns, part, _change in lab.changes} == {"acls"}, "a change of ACLs touches nothing else"
     lab.go(with_acl(lab.cloud, "acl-x", entry(1), entry(2, out=True), subnets=("subnet-a",)))
-    assert [change.op for *_place, change in lab.changes] == ["remove"], "and goes where nothing is refused any more"
+    assert [change.op for *_place, change in lab.changes] == ["remove", "replace", "replace"], "and goes where nothing is refused any more"

@@ -10,6 +10,7 @@ from labnet.lab.targets import Known, find_target
 KNOWN = Known(
     "eks", {"node1": "10.0.0.4", "web": "10.0.0.5"},
     {"default/pod1": "10.0.0.6", "prod/api": "10.0.0.7", "default/web": "10.0.0.8", "default/api": "", "kube-system/agent": "10.0.0.4"},
+    {"office": ("eks-onprem", "192.168.0.1"), "db": ("eks-onprem", "192.168.0.1"), "plant": ("eks-onprem.plant", "172.20.0.5")},
 )
 
 
@@ -23,6 +24,10 @@ KNOWN = Known(
         ("node/web", "node", "web", "eks-web", "10.0.0.5", None),
         ("pod/web:80", "pod", "default/web", "eks-web", "10.0.0.8", 80),
         ("internet", "internet", "internet", "eks-internet", "8.8.8.8", None),
+        ("onprem", "onprem", "onprem", "eks-onprem", "192.168.0.1", None),
+        ("office:8080", "onprem", "office", "eks-onprem", "192.168.0.1", 8080),
+        ("plant", "onprem", "plant", "eks-onprem.plant", "172.20.0.5", None),
+        ("192.168.0.1", "onprem", "db", "eks-onprem", "192.168.0.1", None),
         ("1.1.1.1:80", "address", "1.1.1.1", "", "1.1.1.1", 80),
         ("10.0.0.7", "pod", "prod/api", "eks-prod.api", "10.0.0.7", None),
         ("10.0.0.5", "node", "web", "eks-web", "10.0.0.5", None),

@@ -46,6 +46,8 @@ REACHABLE = explained(part("node", True))
         (dropped("acl"), explained(part("network-acl", False)), ""),
         (dropped("source-dest-check"), explained(part("eni", False)), ""),
         (dropped("acl"), explained(part("security-group", False)), "another check: acl"),
+        (dropped("no-route"), explained(part("network-acl", False)), ""),
+        (dropped("no-route"), explained(part("network-acl", False, "back")), "another check: no-route"),
         (dropped("netfilter"), explained(part("node", False)), ""),
         (dropped("acl"), explained(part("network-acl", False, "back")), "another check: acl"),
     ],

@@ -73,7 +73,8 @@ def test_the_built_in_ones_are_listed() -> None:
     assert [item.name for item in scenario_file.built_ins()] == [
         "eks-2node", "eks-current", "eks-custom-networking", "eks-exclude-snat", "eks-exhausted-subnet", "eks-external-snat",
         "eks-fragmented-subnet",
-        "eks-prefix-delegation", "eks-warm-targets", "vpc-nacl", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
+        "eks-prefix-delegation", "eks-warm-targets", "vpc-hybrid", "vpc-nacl", "vpc-nat-gateway", "vpc-peering", "vpc-public-private",
+        "vpc-two-zones",
     ]
     assert all(item.description for item in scenario_file.built_ins())
 
@@ -137,8 +138,9 @@ def test_the_schema_has_every_key_of_every_struct_and_no_other() -> None:
 
 def test_every_key_of_the_format_is_taken_or_comes_later() -> None:
     sections = {
-        "": "apiVersion kind metadata vpc vpcs nodes cni pods objects ec2 kubelet time seed pending checks",
-        "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings",
+        "": "apiVersion kind metadata vpc vpcs onPremises prefixLists nodes cni pods objects ec2 zoneLinks kubelet time seed pending checks",
+        "vpcs[]": "name cidr cidrs dns subnets internetGateway natGateways routeTables securityGroups networkAcls peerings "
+        "vpnGateway",
         "vpcs[].subnets[]": "name cidr availabilityZone mapPublicIpOnLaunch routeTable networkAcl cidrReservations networkInterfaces",
         "nodes[]": "name count instanceType subnet securityGroups labels iptables sysctls publicIp annotations taints sourceDestCheck",
         "cni": "kind dialect env conflist",

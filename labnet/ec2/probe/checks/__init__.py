@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from labnet.ec2.probe.check import Check
-from labnet.ec2.probe.checks import acls, addresses, enis, gateways, groups, instances, prefixes, requests, routes, subnets
+from labnet.ec2.probe.checks import acls, addresses, dhcp, enis, gateways, groups, instances, lists, prefixes, requests, routes, subnets
 
-_MODULES = (subnets, addresses, prefixes, enis, groups, routes, acls, gateways, instances, requests)
+_MODULES = (subnets, addresses, prefixes, enis, groups, lists, routes, acls, gateways, dhcp, instances, requests)
 
 
 def all_checks() -> tuple[Check, ...]:
