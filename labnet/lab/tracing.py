@@ -21,8 +21,9 @@ from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
 from labnet.trace.cloud_changes import cloud_changes
+from labnet.trace.identity import identified
 from labnet.trace.load import observed_world
-from labnet.trace.symmetry import symmetry
+from labnet.trace.symmetry import symmetry, way_back
 from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,12 @@ class Tracer:
                 hint = "a trace starts at a pod, a node, the internet or a network outside"
                 raise UsageError(f"nothing of this lab has the address {end.name}", hint)
         results = [await self._one_way(source, target, cast(Protocol, protocol), port, size_bytes)]
-        if both_ways and target.netns:
+        if both_ways and _is_translated(results[0].path, target):
+            frames = results[0].frames
+            owners = self._roles({frame.netns for frame in frames})[1]
+            back = way_back(results[0].path, identified(frames, results[0].path.probe), owners)
+            results += [replace(results[0], path=back)] if back is not None else []
+        elif both_ways and target.netns:
             results.append(await self._one_way(target, source, cast(Protocol, protocol), port, size_bytes))
         return self._told(results, verbose)
 
@@ -166,6 +172,12 @@ class Tracer:
         if len(results) > 1 and path.symmetry is not None:
             text += f"\n\n{render_symmetry(path.symmetry)}"
         return Traced(path, text, render_json(path), tuple(results))
+
+
+def _is_translated(path: PacketPath, target: Target) -> bool:
+    """Does the target know the source by another address? Then a packet to the source's own says nothing of the answers' way."""
+    seen = path.hops[-1].frame if path.hops else None
+    return target.kind == "internet" or (path.delivered and seen is not None and seen.src != path.probe.src)
 
 
 def _place(lab: str, netns: str) -> tuple[Role, str]:
