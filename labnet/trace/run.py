@@ -23,6 +23,7 @@ from labnet.trace.dissect import Captured, part_of
 from labnet.trace.identity import belonging, could_answer, flow_of, identified
 from labnet.trace.inside import Inside
 from labnet.trace.labels import mac_labels
+from labnet.trace.lost_answer import with_lost_answer
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
 from labnet.trace.remarks import ANSWERS, described, remark
@@ -31,7 +32,6 @@ from labnet.trace.routing import LOOPBACK
 from labnet.trace.rule_text import rule_text
 from labnet.trace.symmetry import answer_places, symmetry
 from labnet.trace.taps import taps
-from labnet.trace.way_back import with_lost_answer
 from labnet.trace.world import Host, World
 
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
