@@ -1,7 +1,7 @@
 """A packet through one iptables table at one hook: which rules match and what they do (pure).
 
-The packet is taken as the first of its flow, so nat tables are consulted and the connection is NEW. A match or target that
-is not known here is never guessed: the rule counts as not matching only when another of its matches fails; otherwise
+The packet is taken as the first of its flow, so nat tables are consulted and the connection is NEW, unless it `answers` one. A match
+or target that is not known here is never guessed: the rule counts as not matching only when another of its matches fails; otherwise
 its text goes to `unknown` and the walk goes on behind it.
 """
 
@@ -212,9 +212,9 @@ def _ports(wanted: str, port: int, packet: InFlight) -> bool:
     return False
 
 
-def _new_flow(states: list[str]) -> bool | None:
-    """The first packet of a flow is NEW; whether it counts as DNAT or SNAT is not followed here."""
-    if "NEW" in states:
+def _flow_state(states: list[str], packet: InFlight) -> bool | None:
+    """The first packet of a flow is NEW, an answer ESTABLISHED; whether it counts as DNAT or SNAT is not followed here."""
+    if ("ESTABLISHED" if packet.answers else "NEW") in states:
         return True
     return None if {"DNAT", "SNAT"} & set(states) else False
 
@@ -224,6 +224,7 @@ def _mark(wanted: str, mark: int) -> bool:
     return mark & mask == value
 
 
+_ECHO = {False: ("8", "echo-request", "any"), True: ("0", "echo-reply", "any")}
 JUDGES: dict[str, Callable[[str, InFlight], bool | None]] = {
     "src": lambda value, packet: _prefix(value, packet.src),
     "dst": lambda value, packet: _prefix(value, packet.dst),
@@ -237,11 +238,11 @@ JUDGES: dict[str, Callable[[str, InFlight], bool | None]] = {
     "ports": lambda value, packet: _ports(value, packet.src_port, packet) or _ports(value, packet.dst_port, packet),
     "mark": lambda value, packet: _mark(value, packet.mark),
     "connmark": lambda value, packet: _mark(value, packet.ct_mark),
-    "ctstate": lambda value, _packet: _new_flow(value.split(",")),
+    "ctstate": lambda value, packet: _flow_state(value.split(","), packet),
     "ttl-eq": lambda value, packet: packet.ttl == int(value),
     "ttl-lt": lambda value, packet: packet.ttl < int(value),
     "ttl-gt": lambda value, packet: packet.ttl > int(value),
-    "icmp-type": lambda value, packet: packet.protocol == "icmp" and value in ("8", "echo-request", "any"),
+    "icmp-type": lambda value, packet: packet.protocol == "icmp" and value in _ECHO[packet.answers],
     "limit-iface-in": lambda _value, _packet: True,
     "limit-iface-out": lambda _value, _packet: True,
     "syn": lambda _value, packet: packet.protocol == "tcp",

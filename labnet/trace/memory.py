@@ -60,7 +60,7 @@ class Remembering(Netfilter):
 
     def _put_back(self, name: str, packet: InFlight, flow: Tracked) -> Outcome:
         first = name in ("prerouting", "output")
-        outcome = self._known.hook(name, replace(packet, ct_mark=flow.left.ct_mark) if first else packet)
+        outcome = self._known.hook(name, replace(packet, ct_mark=flow.left.ct_mark, answers=True) if first else packet)
         after = outcome.packet
         if first:
             after = replace(after, dst=flow.came.src, dst_port=flow.came.src_port)

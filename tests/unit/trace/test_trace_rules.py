@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from labnet.model.netstate import Addr, IptChain, IptPolicy, IptRule, KernelState, NftElement, NftPortChain, NftTable
@@ -201,3 +203,15 @@ def test_the_policy_of_a_built_in_chain_decides_at_its_end() -> None:
     assert through("forward", policy, IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "accept"
     assert through("forward", IptPolicy("filter", "FORWARD", "DROP", "legacy"), IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "drop"
     assert through("input", policy).verdict == "accept"
+
+
+@pytest.mark.parametrize(("spec", "first", "answer"), [
+    ("-m conntrack --ctstate RELATED,ESTABLISHED -j DROP", "accept", "drop"), ("-m conntrack --ctstate NEW -j DROP", "drop", "accept"),
+    ("-p icmp -m icmp --icmp-type 8 -j DROP", "drop", "accept"), ("-p icmp -m icmp --icmp-type 0 -j DROP", "accept", "drop"),
+])  # fmt: skip
+def test_an_answer_is_of_a_known_flow(spec: str, first: str, answer: str) -> None:
+    packet = replace(PACKET, protocol="icmp")
+    rule = IptRule("filter", "FORWARD", spec)
+    assert through("forward", rule, packet=packet).verdict == first
+    assert through("forward", rule, packet=replace(packet, answers=True)).verdict == answer
+    assert not replace(packet, answers=True).arrived("eth0").answers, "another namespace knows nothing of it"
