@@ -105,6 +105,8 @@ class Fabric:
 
     def _drop(self, names: tuple[str, ...]) -> None:
         """Let namespaces go, and what was claimed in them; where something still holds one, the change that it followed from stands."""
+        if not names:
+            return
         what: Literal["gone", "held"] = "gone"
         try:
             self._kernel.remove_netns(names)

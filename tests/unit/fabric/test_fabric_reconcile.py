@@ -266,3 +266,12 @@ def test_a_namespace_that_something_holds_takes_nothing_back(lab: Lab, monkeypat
     lab.go(terminated(lab.cloud, "node1"))
     assert lab.heard[-1] == ("lnt-cloud-node1", "held")
     lab.check()
+
+
+def test_where_no_namespace_goes_none_is_asked_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever keeps a list of them writes it anew each time."""
+    asked: list[object] = []
+    monkeypatch.setattr(lab.kernel, "remove_netns", asked.append)
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.50"))
+    assert asked == []
