@@ -79,10 +79,10 @@ $(VENV)/.labnet: setup.cfg pyproject.toml
 
 dev: venv $(VENV)/.dev shark browser
 
-shark:               # tests read capture files as Wireshark does, and filters are compiled by libpcap
-	@command -v tshark >/dev/null || { echo "installing tshark, for the tests of capture files"; $(SUDO) apt-get update -qq && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark libpcap0.8 >/dev/null; } || \
-	  echo "tshark could not be installed: the tests of capture files will fail and say so"
+shark:               # tests read capture files as Wireshark does, and compare filters with tcpdump's
+	@{ command -v tshark && PATH=$$PATH:/usr/sbin command -v tcpdump; } >/dev/null || { echo "installing tshark and tcpdump, for the tests of capture files"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark tcpdump libpcap0.8 >/dev/null; } || \
+	  echo "tshark or tcpdump could not be installed: the tests of capture files will fail and say so"
 
 browser:             # tests look at the page of a trace in a browser without a window
 	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { echo "installing chromium-headless-shell, for the tests of pages"; \

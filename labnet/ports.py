@@ -180,9 +180,13 @@ class Kernel(Protocol):
         """Tell what an earlier process applied there, so that `observe` says it in the plan's words; touches nothing."""
 
     def route_get(
-        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False
+        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False,
+        transport: tuple[str, int, int] | None = None,
     ) -> RouteAnswer:
-        """Ask the kernel where it would send a packet; `matched`: by which route of which table."""
+        """Ask the kernel where it would send a packet; `matched`: by which route of which table.
+
+        `transport` (protocol, source and destination port) counts where a policy rule asks for it.
+        """
 
     def tracked(self, netns: str, protocol: str, flows: Sequence[FlowTuple]) -> list[TrackedFlow | None]:
         """The conntrack entry of each flow, by either of its directions (icmp: the identifier as source port)."""

@@ -110,3 +110,10 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str) -
         return seconds_of(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+SMALLEST, LARGEST = 64, 65_535
+size_option = click.option(
+    "--size", metavar="BYTES", type=click.IntRange(SMALLEST, LARGEST),
+    help="How long the packet is, from the IP header on; it may not be cut (icmp, udp).",
+)

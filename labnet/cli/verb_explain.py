@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from labnet.cli.output import Table, print_document, say
-from labnet.cli.session import DOCUMENT, Session, pass_session, session_options
+from labnet.cli.session import DOCUMENT, Session, pass_session, session_options, size_option
 from labnet.errors import EXIT_VERDICT
 
 MAX_PORT = 65_535
@@ -19,10 +19,11 @@ MAX_PORT = 65_535
 @click.argument("target", metavar="TO")
 @click.option("--protocol", type=click.Choice(["icmp", "tcp", "udp"]), help="What is sent; icmp, or tcp where a port is given.")
 @click.option("--port", type=click.IntRange(1, MAX_PORT), help="The port of tcp and udp.")
+@size_option
 @click.option("--desired", is_flag=True, help="Judge by the desired state alone; the kernel is not looked at.")
 @session_options(*DOCUMENT)
 @pass_session
-def explain_verb(session: Session, source: str, target: str, protocol: str | None, port: int | None, desired: bool) -> int:
+def explain_verb(session: Session, source: str, target: str, protocol: str | None, port: int | None, size: int | None, desired: bool) -> int:
     """Say whether FROM, a pod, a node or internet, reaches TO, a pod, a node, an address or internet, and its answer comes back.
 
     Networks outside of AWS (`onPremises`) and their hosts can be either end too, by their names.
@@ -33,7 +34,7 @@ def explain_verb(session: Session, source: str, target: str, protocol: str | Non
     output = session.format(*DOCUMENT)
     if protocol == "icmp" and port is not None:
         raise click.UsageError("icmp has no ports", click.get_current_context())
-    args = {"from": source, "to": target, "protocol": protocol, "port": port, "desired": desired}
+    args = {"from": source, "to": target, "protocol": protocol, "port": port, "size": size, "desired": desired}
     found = session.backend.call(session.run_dir, session.the_lab(), "explain", args)
     print_document(found, output, lambda _wide: explain_tables(found))
     if output == "table":

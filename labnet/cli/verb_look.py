@@ -13,7 +13,7 @@ from labnet.cli.output import Table, data, json_text, print_document, print_tabl
 from labnet.cli.render_plan import print_plan
 from labnet.cli.render_status import status_names, status_tables
 from labnet.cli.render_trace import face_options, one_stdout, write_faces
-from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_scenarios, pass_session, session_options
+from labnet.cli.session import DOCUMENT, FORMATS, Session, complete_scenarios, pass_session, session_options, size_option
 from labnet.errors import EXIT_VERDICT
 
 MAX_PORT = 65_535
@@ -35,6 +35,7 @@ def status_verb(session: Session) -> int:
 @click.argument("target", metavar="TO")
 @click.option("--protocol", type=click.Choice(["icmp", "tcp", "udp"]), help="What is sent; icmp, or tcp where a port is given.")
 @click.option("--port", type=click.IntRange(1, MAX_PORT), help="The port of tcp and udp.")
+@size_option
 @click.option("--both-ways", is_flag=True, help="Show the way back too, and whether it is the same.")
 @click.option("--rules", "-v", is_flag=True, help="Show every rule and route that was passed over too, flows, TTL and MTU.")
 @click.option(
@@ -45,8 +46,8 @@ def status_verb(session: Session) -> int:
 @session_options(*DOCUMENT)
 @pass_session
 def trace_verb(
-    session: Session, source: str, target: str, protocol: str | None, port: int | None, both_ways: bool, rules: bool, pcap: Path | None,
-    html: str | None, svg: str | None, mermaid: str | None,
+    session: Session, source: str, target: str, protocol: str | None, port: int | None, size: int | None, both_ways: bool, rules: bool,
+    pcap: Path | None, html: str | None, svg: str | None, mermaid: str | None,
 ) -> int:
     """Send one packet FROM a node or pod TO a pod, node, address or internet, and show every hop that it takes.
 
@@ -63,7 +64,7 @@ def trace_verb(
     if to_stdout and output != "table":
         raise click.UsageError(f"-o {output} and a picture cannot both go to stdout", click.get_current_context())
     args = {
-        "from": source, "to": target, "protocol": protocol, "port": port, "bothWays": both_ways, "rules": rules,
+        "from": source, "to": target, "protocol": protocol, "port": port, "size": size, "bothWays": both_ways, "rules": rules,
         "pcap": str(pcap.absolute()) if pcap else None, **({"scene": True} if html else {}),
     }
     result = session.backend.call(session.run_dir, session.the_lab(), "trace", args)

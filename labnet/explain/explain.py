@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labnet.explain import facts
-from labnet.explain.inside import Memory, Passage, enter, leave
+from labnet.explain.inside import Passage, enter, leave
 from labnet.explain.verdict import EPHEMERAL, NO_PORTS, TRANSLATED, Component, Explanation, Flow, Way
 from labnet.explain.vpc import Arrival, Known, Stopped, Walk
 from labnet.fabric.places import instance_of, node_netns_of
+from labnet.fabric.tables import IMDS_ADDRESS
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import eni_link
 from labnet.model.values import frozen
 from labnet.trace.flight import InFlight
-from labnet.trace.world import World
+from labnet.trace.memory import Memory
+from labnet.trace.world import Host, World
 
 SOURCE_PORT = 40_000
 """A port of those that senders choose, where a rule of a node wants one; ACLs are asked for all of them."""
@@ -33,8 +35,10 @@ class End:
     site: str = ""
 
 
-def explain(cloud: CloudState, world: World, source: End, target: End, protocol: str, port: int | None) -> Explanation:
-    """Judge a flow and its answers.
+def explain(
+    cloud: CloudState, world: World, source: End, target: End, protocol: str, port: int | None, length: int = 0,
+) -> Explanation:
+    """Judge a flow and its answers; `length` in bytes from the IP header on, of packets that may not be cut (0 = small ones).
 
     Shape:  components in order, the way there, then the way back where it got there; the last one may be what stops it.
     Errors: KeyError when the world lacks the source's namespace.
@@ -44,7 +48,7 @@ def explain(cloud: CloudState, world: World, source: End, target: End, protocol:
     dst = target.address
     if source.internet and target.netns:
         dst = _public(cloud, target.address)
-    flow = Flow(source.address, dst, protocol, EPHEMERAL if port is not None else NO_PORTS, ports)
+    flow = Flow(source.address, dst, protocol, EPHEMERAL if port is not None else NO_PORTS, ports, length=length)
     try:
         arrived = judge.go("there", source, target, flow)
         if arrived is not None:
@@ -70,12 +74,20 @@ class _Judge:
         self.known, self.memory = Known(), Memory()
         self.landed, self.landed_site = target.netns, target.site
         """Where the way there ended: the answers begin there."""
+        self.served: Eni | None = None
+        """The ENI to which a service of the VPC answers, where the way there ended at one."""
+        self.hop_limit = 0
+        """The TTL with which the metadata service answers a token request, where that is what is asked."""
 
     def go(self, way: Way, start: End, end: End, flow: Flow) -> Flow | None:
         """One direction; the flow as it arrives, None where the VPC itself answers. Errors: Stopped."""
         walk = Walk(self.cloud, way, self.known, self.components)
         netns = start.netns if way == "there" else self.landed
-        if not netns:
+        if netns in self.world.states:
+            flow = replace(flow, ttl=Host(self.world, netns).default_ttl)
+        if way == "back" and self.served is not None:
+            arrival = self.answered(walk, self.served, flow)
+        elif not netns:
             site = start.site if way == "there" else self.landed_site
             arrival = walk.from_site(site, flow) if site else walk.internet(flow)
         else:
@@ -85,8 +97,9 @@ class _Judge:
                 return found
             arrival = found
         while True:  # a loop of routes ends in the walk
-            if arrival.served:
-                return None
+            if arrival.served is not None:
+                self.served = arrival.served
+                return arrival.flow
             if arrival.eni is None:
                 self.landed, self.landed_site = "", arrival.site
                 return arrival.flow
@@ -95,6 +108,17 @@ class _Judge:
             if isinstance(found, Flow):
                 return found
             arrival = found
+
+    def answered(self, walk: Walk, eni: Eni, flow: Flow) -> Arrival:
+        """A service of the VPC answers an ENI. Where the metadata service wants tokens, it is the answer to a token request (PUT) that
+        counts: it has the hop limit of the instance as its TTL. Source: docs/sources.md#imds
+        """
+        instance = instance_of(self.cloud, eni)
+        if instance is not None and flow.src == IMDS_ADDRESS and flow.protocol == "tcp" and instance.metadata.http_tokens == "required":
+            self.hop_limit = instance.metadata.hop_limit
+            flow = replace(flow, ttl=self.hop_limit)
+        walk.passes("vpc", eni.vpc_id, f"{flow.src} answers" + (f" a token request with TTL {flow.ttl}" if self.hop_limit else ""), flow)
+        return Arrival(flow, eni)
 
     def recognised(self, source: End, asked: Flow, answer: Flow | None) -> None:
         """Is it an answer to who asked? It is not where another gateway than on the way there gave it its source. Errors: Stopped."""
@@ -117,9 +141,10 @@ class _Judge:
         after = _after(flow, passage.packet)
         if passage.stopped:
             last = self.components.pop()
-            walk.stop(last.kind, last.id, passage.stopped, "", after)
+            limit = f"; the metadata service's hop limit (HttpPutResponseHopLimit) is {self.hop_limit}" if self.hop_limit else ""
+            walk.stop(last.kind, last.id, passage.stopped + limit, "", after)
         if passage.delivered:
-            if end.netns and passage.netns != end.netns:
+            if end.netns and passage.netns != end.netns and (walk.way == "back" or after.dst == end.address):
                 last = self.components.pop()
                 walk.stop(last.kind, last.id, f"takes it for itself: it is not for {end.name}", "", after)
             self.landed = passage.netns
@@ -138,7 +163,7 @@ class _Judge:
 
 
 def _packet(flow: Flow) -> InFlight:
-    return InFlight(flow.src, flow.dst, flow.protocol, _one(flow.src_ports), _one(flow.dst_ports))
+    return InFlight(flow.src, flow.dst, flow.protocol, _one(flow.src_ports), _one(flow.dst_ports), flow.ttl, flow.length)
 
 
 def _one(ports: tuple[int, int]) -> int:
@@ -156,4 +181,4 @@ def _after(flow: Flow, packet: InFlight) -> Flow:
         dst_ports = (packet.dst_port, packet.dst_port)
     if packet.src_port not in (_one(flow.src_ports), 0):
         src_ports = (packet.src_port, packet.src_port)
-    return replace(flow, src=packet.src, dst=packet.dst, src_ports=src_ports, dst_ports=dst_ports)
+    return replace(flow, src=packet.src, dst=packet.dst, src_ports=src_ports, dst_ports=dst_ports, ttl=packet.ttl)

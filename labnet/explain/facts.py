@@ -6,7 +6,7 @@ from labnet.ec2.rules.routes import is_active, ways
 from labnet.ec2.rules.ways import Way, gateway_at, ways_of
 from labnet.fabric.places import gateway_of, is_plugged
 from labnet.fabric.vpn import ways_to
-from labnet.model.addressing import contains, prefix_length
+from labnet.model.addressing import contains, prefix_length, resolver_of
 from labnet.model.cloud import CloudState, Eni, Subnet
 from labnet.model.cloud_vpc import LOCAL, NatGateway, RouteTable, VpcRoute
 from labnet.model.values import frozen
@@ -36,7 +36,12 @@ class Choice:
 
 def is_service(cloud: CloudState, vpc_id: str, address: str) -> bool:
     """Is it a service of the VPC itself? The resolver is one while DNS resolution is on."""
-    return address in SERVICES or (address == RESOLVER and cloud.vpcs[vpc_id].dns_support)
+    return address in SERVICES or (cloud.vpcs[vpc_id].dns_support and is_resolver(cloud, vpc_id, address))
+
+
+def is_resolver(cloud: CloudState, vpc_id: str, address: str) -> bool:
+    """Is it where the VPC's resolver answers while DNS resolution is on?"""
+    return address in (RESOLVER, resolver_of(cloud.vpcs[vpc_id].cidrs[0]))
 
 
 def table_of(cloud: CloudState, subnet: Subnet) -> RouteTable | None:

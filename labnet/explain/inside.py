@@ -5,14 +5,16 @@ On the way back the nodes know the flow: no nat chain is asked, addresses are pu
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import NoReturn
 
 from labnet.model.netstate import Route
 from labnet.model.values import frozen
 from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.hooks import Netfilter
+from labnet.trace.memory import Memory, Remembering
 from labnet.trace.predict import MAX_HOPS, Arrival, Ended, Walker
+from labnet.trace.routing import LOOPBACK, Answer
 from labnet.trace.world import Host, World
 
 
@@ -37,29 +39,6 @@ class Passage:
     link: str = ""
     delivered: bool = False
     stopped: str = ""
-
-
-@frozen
-class Tracked:
-    """A flow as one namespace knows it: the packet when it came, and when it left."""
-
-    came: InFlight
-    left: InFlight
-
-    def answers(self, packet: InFlight) -> bool:
-        """Is it a packet of the way back?"""
-        return (packet.src, packet.dst) == (self.left.dst, self.left.src)
-
-
-@frozen
-class Memory:
-    """What connection tracking of each namespace holds."""
-
-    flows: dict[str, list[Tracked]] = field(default_factory=dict)
-
-    def find(self, netns: str, packet: InFlight) -> Tracked | None:
-        """The flow that a packet answers."""
-        return next((one for one in self.flows.get(netns, ()) if one.answers(packet)), None)
 
 
 def leave(world: World, netns: str, packet: InFlight, memory: Memory) -> Passage:
@@ -104,7 +83,7 @@ class _Inside(Walker):
     def visit(self, netns: str) -> tuple[Host, Netfilter]:
         if netns not in self._visited:
             host = Host(self.world, netns)
-            self._visited[netns] = (host, _Remembering(host, self.memory))
+            self._visited[netns] = (host, Remembering(host, self.memory))
         return self._visited[netns]
 
     def send(self, host: Host, netfilter: Netfilter, packet: InFlight, route: Route) -> Arrival:
@@ -114,6 +93,20 @@ class _Inside(Walker):
         self.packet, self.place = packet, (host.netns, route.dev or "")
         self.add(host, route.dev or "", "out", packet)
         raise Ended
+
+    def route(self, host: Host, packet: InFlight, iif: str = LOOPBACK) -> Answer:
+        """A policy rule of which cannot be told what it does: nobody may say where the packet goes."""
+        answer = super().route(host, packet, iif)
+        if answer.unknown:
+            self.drop("unknown", f"cannot tell what this policy rule does: {answer.unknown[0]}")
+        return answer
+
+    def passed(self, outcome: Outcome, host: Host) -> InFlight:
+        """A rule that drops, if it applies, and of which that cannot be told: nobody may say that the packet passes."""
+        doubtful = next((text for text in outcome.unknown if _drops(text)), None)
+        if doubtful is not None and outcome.verdict != "drop":
+            self.drop("unknown", f"cannot tell whether this rule applies: {doubtful}")
+        return super().passed(outcome, host)
 
     def deliver(self, host: Host, netfilter: Netfilter, packet: InFlight) -> NoReturn:
         self.packet = packet
@@ -140,34 +133,7 @@ class _Inside(Walker):
         return tuple(found.values())
 
 
-class _Remembering(Netfilter):
-    """Netfilter with connection tracking: flows that come are remembered, what answers one is put back."""
-
-    def __init__(self, host: Host, memory: Memory) -> None:
-        super().__init__(host)
-        self._known = Netfilter(host, established=True)
-        self._netns = host.netns
-        self._memory = memory
-        self._came: InFlight | None = None
-        self._answered: Tracked | None = None
-
-    def hook(self, name: str, packet: InFlight) -> Outcome:
-        if name in ("prerouting", "output"):
-            self._came, self._answered = packet, self._memory.find(self._netns, packet)
-        if self._answered is not None:
-            return self._put_back(name, packet, self._answered)
-        outcome = super().hook(name, packet)
-        if name in ("postrouting", "input") and outcome.verdict == "accept" and self._came is not None:
-            self._memory.flows.setdefault(self._netns, []).append(Tracked(self._came, outcome.packet))
-        return outcome
-
-    def _put_back(self, name: str, packet: InFlight, flow: Tracked) -> Outcome:
-        first = name in ("prerouting", "output")
-        outcome = self._known.hook(name, replace(packet, ct_mark=flow.left.ct_mark) if first else packet)
-        after = outcome.packet
-        if first:
-            after = replace(after, dst=flow.came.src, dst_port=flow.came.src_port)
-        if name in ("postrouting", "input"):
-            after = replace(after, src=flow.came.dst, src_port=flow.came.dst_port)
-        nat = f"back to {after.src} → {after.dst}" if (after.src, after.dst) != (packet.src, packet.dst) else ""
-        return replace(outcome, packet=after, nat=nat)
+def _drops(rule: str) -> bool:
+    """Would a rule, as iptables-save or nft prints it, end a packet?"""
+    words = rule.split()
+    return any(word in words for word in ("DROP", "REJECT", "drop", "reject"))

@@ -14,6 +14,10 @@ from labnet.explain.verdict import Component, Explanation
 from labnet.model.packet import Path
 from labnet.model.values import frozen
 
+KINDS = {"igw": "internet-gateway", "nat": "nat-gateway", "vgw": "vpn-gateway"}
+INSIDE = ("pod", "node")
+"""Kinds of component in which the kernel decides."""
+
 
 @frozen
 class Difference:
@@ -45,7 +49,10 @@ class Observed:
     @property
     def stopped(self) -> Component | None:
         """What stops it now, if anything does."""
-        return self.explanation.stopped or self._dropped() or self._unheard()
+        judged, dropped = self.explanation.stopped, self._dropped()
+        if judged is not None and not (judged.kind == "eni" and judged.way == "there" and dropped is not None and dropped.kind in INSIDE):
+            return judged
+        return dropped or self._unheard()  # a node that cannot send has no ENI refuse it
 
     def _dropped(self) -> Component | None:
         path = self.walked
@@ -53,7 +60,8 @@ class Observed:
             return None
         hop = path.hops[min(path.drop.hop, len(path.hops)) - 1]
         packet = f"{hop.frame.src} → {hop.frame.dst}" if hop.frame else f"{path.probe.src} → {path.probe.dst}"
-        return Component("there", (self.roles or {}).get(hop.netns, "node"), hop.owner, False, path.drop.text, packet=packet)
+        role = (self.roles or {}).get(hop.netns, "node")
+        return Component("there", KINDS.get(role, role), hop.owner, False, path.drop.text, packet=packet)
 
     def _unheard(self) -> Component | None:
         if self.listens is not False:
@@ -63,22 +71,21 @@ class Observed:
 
 
 def judged(desired: Explanation, now: Observed) -> dict[str, Any]:
-    """The Explanation document: reachable is what is so by the claims and by what is there.
+    """The Explanation document: reachable is what is so now. `desired` keeps the verdict of the claims beside it.
 
-    Where the claims let it pass and what is there does not, the document's explanation and components are those of now, and
-    `desired` keeps the verdict of the claims.
+    Where both stop it, what the claims say is shown: it would be so after `labnet repair` too.
     """
     stopped = now.stopped
     differences = [one.document() for one in now.differences]
-    if not desired.reachable or stopped is None:
-        return {**desired.document(), "desired": {"reachable": desired.reachable}, "differences": differences}
-    shown = replace(now.explanation, components=_up_to(now.explanation, stopped))
-    return {**shown.document(), "desired": {"reachable": True}, "differences": differences}
+    shown = desired if stopped is not None and not desired.reachable else now.explanation
+    if stopped is not None and desired.reachable:
+        shown = replace(shown, components=_up_to(shown, stopped))
+    return {**shown.document(), "desired": {"reachable": desired.reachable}, "differences": differences}
 
 
 def _up_to(explanation: Explanation, stopped: Component) -> tuple[Component, ...]:
     """The components before the one that stops it, which comes last."""
-    if explanation.stopped is not None:
+    if explanation.stopped is stopped:
         return explanation.components
     before = [one for one in explanation.components if one.way == "there"]
     place = next((number for number, one in enumerate(before) if (one.kind, one.id) == (stopped.kind, stopped.id)), len(before))

@@ -28,12 +28,16 @@ class Flow:
     src_ports: Ports = NO_PORTS
     dst_ports: Ports = NO_PORTS
     icmp_type: int = ECHO_REQUEST
+    ttl: int = 64
+    length: int = 0
+    """Bytes from the IP header on; 0 = small enough for every link."""
 
     def reply(self) -> Flow:
         """The answers."""
         return replace(
             self, src=self.dst, dst=self.src, src_ports=self.dst_ports, dst_ports=self.src_ports,
-            icmp_type=ECHO_REPLY if self.icmp_type == ECHO_REQUEST else ECHO_REQUEST,
+            icmp_type=ECHO_REPLY if self.icmp_type == ECHO_REQUEST else ECHO_REQUEST, ttl=64,
+            length=self.length if self.protocol == "icmp" else 0,
         )
 
     @property

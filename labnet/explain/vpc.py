@@ -12,7 +12,7 @@ from typing import NoReturn
 from labnet.explain import codes, facts
 from labnet.explain.filters import acl_of, group_that_allows, judge_acl, rule_that_allows, rules_of
 from labnet.explain.verdict import TRANSLATED, Component, Flow, Way
-from labnet.fabric.gateway import INTERNET_ADDRESSES
+from labnet.fabric.gateway import INTERNET_ADDRESSES, MTU_BYTES
 from labnet.fabric.places import gateway_of, is_plugged
 from labnet.model.addressing import contains
 from labnet.model.cloud import CloudState, Eni, Subnet
@@ -33,11 +33,11 @@ class Stopped(Exception):
 
 @frozen
 class Arrival:
-    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), in a network outside, or at a service (`served`)."""
+    """Where a flow comes out of the VPCs: at an ENI, in the Internet (`eni` None), in a network outside, or a service (`served`: to whom)."""
 
     flow: Flow
     eni: Eni | None = None
-    served: bool = False
+    served: Eni | None = None
     site: str = ""
 
 
@@ -78,7 +78,10 @@ class Walk:
         self.passes("eni", eni.id, "sends one of its own addresses" if facts.owns(eni, flow.src) else "its check is off", flow)
         if facts.is_service(self.cloud, eni.vpc_id, flow.dst):
             self.passes("vpc", eni.vpc_id, f"{flow.dst} is a service of the VPC, which no group filters", flow)
-            return Arrival(flow, served=True)
+            return Arrival(flow, served=eni)
+        if facts.is_resolver(self.cloud, eni.vpc_id, flow.dst):
+            text = f"{flow.dst} is the address of its resolver, and DNS resolution is off (enableDnsSupport)"
+            self.stop("vpc", eni.vpc_id, text, codes.NO_POSSIBLE_DESTINATION, flow)
         self.group_out(eni, flow)
         return self.from_subnet(Sender(eni.id, subnet, eni), flow)
 
@@ -234,6 +237,7 @@ class Walk:
         """An internet gateway: one private address is one public one, what has none ends."""
         gateway = gateway_of(self.cloud, vpc_id)
         name = gateway.id if gateway else "internet gateway"
+        self.fits(name, flow)
         public = facts.public_of(self.cloud, vpc_id, flow.src)
         if public is None:
             text = f"{flow.src} has no public address"
@@ -247,6 +251,11 @@ class Walk:
         out = replace(flow, src=public)
         self.passes("internet-gateway", name, f"{flow.src} becomes {public}", out, target=f"{flow.src} → {public}")
         return self.internet(out)
+
+    def fits(self, name: str, flow: Flow) -> None:
+        """An internet gateway carries 1500 bytes. Source: docs/sources.md#mtu"""
+        if flow.length > MTU_BYTES:
+            self.stop("internet-gateway", name, f"{flow.length} bytes do not fit through it (MTU {MTU_BYTES}), and may not be cut", "", flow)
 
     def internet(self, flow: Flow) -> Arrival:
         """The Internet takes a flow to whoever has its destination. Errors: Stopped."""
@@ -265,6 +274,7 @@ class Walk:
         if facts.inside(self.cloud, eni.vpc_id, flow.src):
             text = f"{flow.src} is an address of the VPC behind it"
             self.stop("internet-gateway", gateway.id, text, codes.GATEWAY_REJECTS_SPOOFED_TRAFFIC, flow)
+        self.fits(gateway.id, flow)
         inward = replace(flow, dst=private)
         self.passes("internet-gateway", gateway.id, f"{flow.dst} becomes {private}", inward, target=f"{flow.dst} → {private}")
         return self.into(eni, None, inward)

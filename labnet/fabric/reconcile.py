@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from labnet.ec2.rules.prefix_lists import uses
+from labnet.errors import TeardownError
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
@@ -25,7 +26,7 @@ from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
 from labnet.ports import Kernel, Slices
 
-OnNamespace = Callable[[str, Literal["made", "gone"]], None]
+OnNamespace = Callable[[str, Literal["made", "gone", "held"]], None]
 Retire = Callable[[tuple[str, ...]], tuple[str, ...]]
 Parts = Mapping[tuple[str, str], Part]
 """Parts by namespace and name of the slice, in the order in which they can be applied."""
@@ -35,7 +36,7 @@ T = TypeVar("T")
 class Fabric:
     """Keeps namespaces and slices of the VPCs, gateways and nodes as the cloud's objects say.
 
-    `on_namespace` hears of every namespace right after it is made and right after it is gone. `sysctls` are those that
+    `on_namespace` hears of every namespace right after it is made and right after it is gone (`held`: its name is). `sysctls` are those that
     the scenario sets on nodes, by node name. `retire` hears which namespaces nobody needs any more and answers which of them
     shall go at once: the others are its own to remove when what runs in them has ended.
     """
@@ -103,13 +104,17 @@ class Fabric:
         undo.callback(self._slices.set, _once(reversed(standing)))
 
     def _drop(self, names: tuple[str, ...]) -> None:
-        """Let namespaces go, and what was claimed in them."""
+        """Let namespaces go, and what was claimed in them; where something still holds one, the change that it followed from stands."""
         if not names:
             return
-        self._kernel.remove_netns(names)
+        what: Literal["gone", "held"] = "gone"
+        try:
+            self._kernel.remove_netns(names)
+        except TeardownError:
+            what = "held"
         for name in names:
             self._slices.drop(name)
-            self._tell(name, "gone")
+            self._tell(name, what)
 
 
 @dataclass(slots=True)

@@ -88,6 +88,7 @@ DROP_PROTOCOL = "layer 2: neither IPv4 nor ARP"
 DROP_ARP_REPLY = "arp: not a request"
 DROP_ARP_SENDER = "arp: sender"
 DROP_ARP_UNKNOWN = "arp: no such address in the subnet"
+DROP_LINK_LOCAL = "link-local: no such service"
 DROP_SOURCE = "source/dest check"
 DROP_DESTINATION = "source/dest check: destination"
 DROP_SPOOFED = "gateway: source inside the VPC"
@@ -199,6 +200,7 @@ _IP_BODY = f"""
   map {BORDER_TO} {{ type ifname : classid; }}
   set legs {{ typeof iifname . oifname . ct id; flags dynamic,timeout; timeout {LEG_TIMEOUT}; size 65536; }}
   chain prerouting {{ type filter hook prerouting priority -310; policy accept;
+    ip daddr 169.254.0.0/16 ip daddr != @{SERVICE_ADDRESS} counter drop comment "{DROP_LINK_LOCAL}"
     meta mark & {CHECKED_BIT:#x} == {CHECKED_BIT:#x} ip ttl 64 ip ttl set 65 accept
     meta mark >= {CHECKED_BIT:#x} goto ttl
     iifname . ip saddr @{ENI_ADDRESS} goto ttl

@@ -225,7 +225,8 @@ class FakeKernel:
         raise KernelError("rule trace", ", ".join(places), "nf_tables", errno.EOPNOTSUPP, "there are no packets in memory")
 
     def route_get(
-        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False
+        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False,
+        transport: tuple[str, int, int] | None = None,
     ) -> RouteAnswer:
         """Where policy rules and routes send a packet; nothing but them is asked."""
         route = self._get("route get", netns).lookup(dst, src, iif, mark)

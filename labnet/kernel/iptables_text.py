@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from labnet.model.netstate import Backend, Change, Family, IptChain, IptRule
+from labnet.model.netstate import Backend, Change, Family, IptChain, IptPolicy, IptRule
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
 
 
-def parse_save(text: str, backend: Backend, family: Family = "inet") -> list[IptChain | IptRule]:
-    """What iptables-save prints: user chains with their rules, rules of built-in chains in place; policies are not told."""
-    found: list[IptChain | IptRule] = []
+def parse_save(text: str, backend: Backend, family: Family = "inet") -> list[IptChain | IptRule | IptPolicy]:
+    """What iptables-save prints: user chains with their rules, rules of built-in chains in place, policies that are not ACCEPT."""
+    found: list[IptChain | IptRule | IptPolicy] = []
     table = ""
     chains: dict[str, list[str]] = {}
     rules: list[IptRule] = []
@@ -22,6 +22,8 @@ def parse_save(text: str, backend: Backend, family: Family = "inet") -> list[Ipt
             name, policy = line[1:].split()[:2]
             if policy == "-":
                 chains[name] = []
+            elif policy != "ACCEPT":
+                found.append(IptPolicy(table, name, policy, backend, family))
         elif line.startswith("-A "):
             name, _, spec = line[3:].partition(" ")
             if name in chains:

@@ -16,14 +16,36 @@ from typing import Literal, cast
 
 from labnet.kernel.diff import IPV6_DEFAULT_METRIC, sysctl_path
 from labnet.kernel.netns import enter
-from labnet.kernel.rtnl_encode import FAMILIES, FR_ACT_TO_TBL, NLM_F_REQUEST, NUD_PERMANENT, PROTOCOLS, ROUTE_TYPES, RTNH_F_ONLINK, SCOPES
+from labnet.kernel.rtnl_encode import (
+    FAMILIES,
+    FIB_RULE_INVERT,
+    NLM_F_REQUEST,
+    NUD_PERMANENT,
+    PROTOCOLS,
+    ROUTE_TYPES,
+    RTNH_F_ONLINK,
+    RULE_ACTIONS,
+    SCOPES,
+)
 from labnet.kernel.rtnl_socket import RtnlSocket, attribute, attributes
-from labnet.model.netobjects import RuleAction
-from labnet.model.netstate import TABLE_MAIN, Addr, Family, KernelObject, Link, LinkMtu, LinkUp, Neigh, Route, RouteType, Rule, Sysctl
+from labnet.model.netstate import (
+    TABLE_MAIN,
+    Addr,
+    Family,
+    KernelObject,
+    Link,
+    LinkMtu,
+    LinkUp,
+    Neigh,
+    Route,
+    RouteType,
+    Rule,
+    RuleAction,
+    RuleExtras,
+    Sysctl,
+)
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE = 18, 22, 26, 30, 34
-_RULE_ACTIONS: dict[int, RuleAction] = {FR_ACT_TO_TBL: "lookup", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
-NO_SUPPRESSION = 0xFFFFFFFF
 RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x1000, 0x2000
 ARPHRD_LOOPBACK = 772
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 13, 18, 29
@@ -34,6 +56,10 @@ _FAMILY_NAMES: dict[int, Family] = {number: name for name, number in FAMILIES.it
 _SCOPE_NAMES = {number: name for name, number in SCOPES.items()}
 _TYPE_NAMES = {number: name for name, number in ROUTE_TYPES.items()}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+UNREAD_RULE_ATTRIBUTES = {12: "tun_id", 13: "suppress_ifgroup", 19: "l3mdev", 25: "dscp"}
+TRANSPORTS = {"icmp": 1, "tcp": 6, "udp": 17}
+NOTHING = 0xFFFFFFFF
+"""How the kernel says that a rule suppresses nothing."""
 _SILENT_TYPES = ("blackhole", "unreachable", "prohibit", "throw")
 _NEIGH_STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", NUD_PERMANENT: "permanent"}
 _ABSENT_TABLES = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
@@ -157,7 +183,9 @@ def route_of(row: bytes, family: Family, names: Mapping[int, str]) -> Route:
     )
 
 
-def route_question(family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False) -> bytes:
+def route_question(
+    family: Family, dst: str, src: str, iif: int | None, mark: int, matched: bool = False, transport: tuple[str, int, int] | None = None
+) -> bytes:
     """RTM_GETROUTE for one packet; `matched`: the route that matched, not what comes of it. Errors: OSError for no address."""
     number = FAMILIES[family]
     bits = 32 if family == "inet" else 128
@@ -167,8 +195,12 @@ def route_question(family: Family, dst: str, src: str, iif: int | None, mark: in
     parts += [(2, socket.inet_pton(number, src))] if src else []
     parts += [(3, struct.pack("=I", iif))] if iif is not None else []
     parts += [(16, struct.pack("=I", mark))] if mark else []
+    if transport is not None and transport[0] in TRANSPORTS:
+        protocol, *ports = transport
+        parts += [(27, bytes([TRANSPORTS[protocol]]))]
+        parts += [(kind, struct.pack("!H", port)) for kind, port in zip((28, 29), ports, strict=True) if port]
     for kind, value in parts:
-        body += struct.pack("=HH", 4 + len(value), kind) + value
+        body += struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
     return request(RTM_GETROUTE, body)
 
 
@@ -186,14 +218,14 @@ def _rules(door: RtnlSocket) -> list[Rule]:
 
 
 def _rule(row: bytes, family: Family) -> Rule | None:
-    """One rule; None for those that jump to another rule or do nothing."""
+    """One rule; None for an action that no kernel known here has."""
     _family, dst_bits, src_bits, _tos, table, _res1, _res2, action, _flags = _ROUTE.unpack_from(row)
-    word = _RULE_ACTIONS.get(action)
-    if word is None:
-        return None
     said = attributes(row, 12)
+    if action not in RULE_ACTIONS.values():
+        return None
     mask = _u32(said.get(16))
     marked = 10 in said and not (mask == 0 and not _u32(said[10]))
+    extras = _extras(row, said)
     return Rule(
         _u32(said.get(6)) or 0, _u32(said.get(15)) or table, family,
         src=f"{_address(said[2])}/{src_bits}" if 2 in said else None,
@@ -202,9 +234,29 @@ def _rule(row: bytes, family: Family) -> Rule | None:
         fwmask=mask if marked and mask != 0xFFFFFFFF else None,
         iif=_text(said[3]) if 3 in said else None,
         oif=_text(said[17]) if 17 in said else None,
-        action=word,
-        suppress_prefixlength=None if _u32(said.get(14)) in (None, NO_SUPPRESSION) else _u32(said[14]),
+        extras=extras if extras != RuleExtras() else None,
     )
+
+
+def _extras(row: bytes, said: Mapping[int, bytes]) -> RuleExtras:
+    """What a rule says that no plan does. Source: include/uapi/linux/fib_rules.h"""
+    _family, _dst, _src, tos, _table, _res1, _res2, action, flags = _ROUTE.unpack_from(row)
+    suppress = _u32(said.get(14))
+    unread = [(word, int.from_bytes(said[number], sys.byteorder)) for number, word in UNREAD_RULE_ATTRIBUTES.items() if number in said]
+    return RuleExtras(
+        action=cast(RuleAction, next(word for word, number in RULE_ACTIONS.items() if number == action)), goto=_u32(said.get(4)) or 0,
+        inverted=bool(flags & FIB_RULE_INVERT), tos=tos, ip_protocol=said[22][0] if 22 in said else 0,
+        sport=_pair("=HH", said.get(23)), dport=_pair("=HH", said.get(24)), uids=_pair("=II", said.get(20)),
+        suppress_bits=None if suppress in (None, NOTHING) else suppress,
+        unread=tuple((word, value) for word, value in unread if value != NOTHING and (value or word == "suppress_ifgroup")),
+    )
+
+
+def _pair(shape: str, value: bytes | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, last = struct.unpack_from(shape, value)
+    return (first, last) if first or last else None
 
 
 def neighbours(door: RtnlSocket, names: Mapping[int, str]) -> list[Neigh]:

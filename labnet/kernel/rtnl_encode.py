@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from labnet.kernel import codec
-from labnet.model.netstate import Addr, Family, Link, LinkMtu, LinkUp, Neigh, Op, Route, Rule
+from labnet.model.netstate import Addr, Family, Link, LinkMtu, LinkUp, Neigh, Op, Route, Rule, RuleExtras
 from labnet.model.values import frozen
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
@@ -32,7 +32,8 @@ ROUTE_TYPES = {
 }
 PROTOCOLS = {"unspec": 0, "redirect": 1, "kernel": 2, "boot": 3, "static": 4, "ra": 9, "dhcp": 16}
 RTNH_F_ONLINK = 4
-FR_ACT_TO_TBL = 1
+RULE_ACTIONS = {"lookup": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+FIB_RULE_INVERT = 2
 NUD_PERMANENT = 0x80
 IFF_UP = 1
 IFA_F_NODAD = 0x02
@@ -303,17 +304,31 @@ def rule(item: Rule, op: Op) -> Shaped:
     options = {"mark": item.fwmark, "mask": item.fwmask, "table": item.table if item.table > 255 else None}
     holes |= {name: value for name, value in options.items() if value is not None}
     holes |= {name: f"={link}" for name, link in (("iif", item.iif), ("oif", item.oif)) if link is not None}
-    return (_rule, op, item.family, bits[0], bits[1], item.table if item.table <= 255 else 0), holes
+    return (_rule, op, item.family, bits[0], bits[1], item.table if item.table <= 255 else 0, item.extras), holes
 
 
-def _rule(op: Op, family: Family, src_bits: int, dst_bits: int, table: int, holes: Holes) -> Message:
+def _rule(op: Op, family: Family, src_bits: int, dst_bits: int, table: int, extras: RuleExtras | None, holes: Holes) -> Message:
     number, flags = (RTM_DELRULE, NLM_F_REQUEST) if op == "remove" else (RTM_NEWRULE, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL)
-    fields = {"family": FAMILIES[family], "src_len": src_bits, "dst_len": dst_bits, "table": table, "action": FR_ACT_TO_TBL}
+    fields = {"family": FAMILIES[family], "src_len": src_bits, "dst_len": dst_bits, "table": table, "action": RULE_ACTIONS["lookup"]}
+    more: list[tuple[str, Any]] = []
+    if extras is not None:
+        fields |= {"action": RULE_ACTIONS[extras.action], "flags": FIB_RULE_INVERT if extras.inverted else 0, "tos": extras.tos}
+        more = _rule_extras(extras)
     named = (
         ("priority", "FRA_PRIORITY"), ("src", "FRA_SRC"), ("dst", "FRA_DST"), ("mark", "FRA_FWMARK"), ("mask", "FRA_FWMASK"),
         ("iif", "FRA_IIFNAME"), ("oif", "FRA_OIFNAME"), ("table", "FRA_TABLE"),
     )
-    return Message("fibmsg", number, flags, fields, [(attribute, holes[hole]) for hole, attribute in named if hole in holes])
+    return Message("fibmsg", number, flags, fields, [(attribute, holes[hole]) for hole, attribute in named if hole in holes] + more)
+
+
+def _rule_extras(extras: RuleExtras) -> list[tuple[str, Any]]:
+    """Attributes of rules that others wrote: they can be taken away, and put back."""
+    ranges = (("FRA_UID_RANGE", extras.uids), ("FRA_SPORT_RANGE", extras.sport), ("FRA_DPORT_RANGE", extras.dport))
+    attrs: list[tuple[str, Any]] = [(name, f"{value[0]}:{value[1]}") for name, value in ranges if value]
+    attrs += [("FRA_GOTO", extras.goto)] if extras.action == "goto" else []
+    attrs += [("FRA_IP_PROTO", extras.ip_protocol)] if extras.ip_protocol else []
+    attrs += [("FRA_SUPPRESS_PREFIXLEN", extras.suppress_bits)] if extras.suppress_bits is not None else []
+    return attrs
 
 
 def neigh(item: Neigh, op: Op, index: int) -> Shaped:

@@ -34,7 +34,8 @@ class Witness:
         raise NotImplementedError
 
     def route_get(
-        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False
+        self, netns: str, dst: str, src: str = "", iif: str = "", mark: int = 0, *, matched: bool = False,
+        transport: tuple[str, int, int] | None = None,
     ) -> RouteAnswer:
         """The kernel's own decision; its refusals are answers too (`error`). Errors: KernelError for a link or address that is none."""
         family: Family = "inet6" if ":" in dst else "inet"
@@ -44,7 +45,7 @@ class Witness:
             if iif and index is None:
                 raise KernelError("route get", netns, f"{dst} iif {iif}", errno.ENODEV)
             try:
-                answer = visit.socket(netns).ask(observe.route_question(family, dst, src, index, mark, matched))
+                answer = visit.socket(netns).ask(observe.route_question(family, dst, src, index, mark, matched, transport))
             except (OSError, ValueError) as error:
                 raise KernelError("route get", netns, dst, getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
             if isinstance(answer, Failure):

@@ -233,12 +233,16 @@ def _offer(watch: Watch, record: _Record, node: str) -> None:
     watch.push(WatchEvent("ADDED" if came else record.type, record.object))
 
 
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+
+
 def _copied(value: Any) -> Any:
     """A deep copy of what JSON can say; tuples become lists."""
-    if type(value) in (str, int, bool, float):  # most of a document, and asking for a Mapping is slow
+    kind = type(value)  # asking for a Mapping is slow, and a pod's documents are copied some forty times
+    if kind in _PLAIN:
         return value
-    if isinstance(value, dict | Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list or isinstance(value, list | tuple):
         return [_copied(item) for item in value]
     return value

@@ -12,6 +12,7 @@ from labnet.errors import UsageError
 from labnet.fabric.places import site_netns_of, vpc_netns_of
 from labnet.kernel import listening
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.addressless import addressless
 from labnet.lab.targets import Known, Target
 from labnet.model import names
 
@@ -29,40 +30,43 @@ SOURCE_PORT = 40_000
 
 
 async def explained(
-    lab: Lab, tracer: Tracer, source: Target, target: Target, protocol: str, port: int | None, *, desired_only: bool
+    lab: Lab, tracer: Tracer, source: Target, target: Target, protocol: str, port: int | None, *, size_bytes: int = 0,
+    desired_only: bool,
 ) -> Mapping[str, Any]:
     """The Explanation document: by what the lab's actors claim and, unless `desired_only`, by what is there now.
 
     Only looks at the kernel. Errors: UsageError for what cannot be an end.
     """
-    from labnet.explain.now import judged  # late: only this verb needs it
+    from labnet.explain.now import judged
 
-    desired = explanation(lab, tracer.known(), source, target, protocol, port)
+    desired = explanation(lab, tracer.known(), source, target, protocol, port, size_bytes)
     if desired_only or not isinstance(lab.kernel, LinuxKernel):
         return desired.document()
     claims, ends = _world(lab, tracer.known()), (_end(lab, source), _end(lab, target))
-    now, spaces = await asyncio.to_thread(_observed, tracer, lab.ec2.state, claims, source, desired, ends)
+    now, spaces = await asyncio.to_thread(_observed, tracer, lab.ec2.state, claims, source, desired, ends, size_bytes)
     return judged(desired, replace(now, differences=_differences(lab, spaces)))
 
 
-def explanation(lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None) -> Explanation:
+def explanation(
+    lab: Lab, known: Known, source: Target, target: Target, protocol: str, port: int | None, size_bytes: int = 0
+) -> Explanation:
     """The verdict of the desired state. Errors: UsageError for what cannot be an end."""
-    from labnet.explain.explain import explain  # late: only two verbs need it
+    from labnet.explain.explain import explain  # late: only this verb needs it
 
     for end in (source, target):
         if not end.address:
-            raise UsageError(f"{end.name} has no address", "'labnet status' says why")
+            raise addressless(lab, end)
     if source.kind == "address":
         hint = "a way begins at a pod, a node, the internet or a network outside"
         raise UsageError(f"nothing of this lab has the address {source.name}", hint)
     if {source.kind, target.kind} <= {"internet", "onprem"}:
         both = "in the Internet" if source.kind == target.kind == "internet" else "outside of AWS"
         raise UsageError(f"both ends are {both}", "one of them is a pod, a node or an address of a VPC")
-    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port)
+    return explain(lab.ec2.state, _world(lab, known), _end(lab, source), _end(lab, target), protocol, port, size_bytes)
 
 
 def _observed(
-    tracer: Tracer, cloud: CloudState, claims: World, source: Target, desired: Explanation, ends: tuple[End, End]
+    tracer: Tracer, cloud: CloudState, claims: World, source: Target, desired: Explanation, ends: tuple[End, End], size_bytes: int,
 ) -> tuple[Observed, tuple[tuple[str, str], ...]]:
     """The same way by what is there, on a door of its own, and the namespaces that it touches, each with its owner."""
     from labnet.explain.explain import explain
@@ -72,23 +76,26 @@ def _observed(
     try:
         there = tracer.world(door)
         ours = {netns: there.states[netns] for netns in claims.states if netns in there.states}
-        now = explain(cloud, replace(there, states=ours), *ends, desired.protocol, desired.port)
-        walked = _walked(there, source, ends[1], desired.protocol, desired.port)
+        now = explain(cloud, replace(there, states=ours), *ends, desired.protocol, desired.port, size_bytes)
+        walked = _walked(there, source, ends[1], desired.protocol, desired.port, size_bytes)
         listens = _listens(door, walked) if walked is not None and desired.port is not None else None
         return Observed(now, walked, there.roles, listens), _on_the_way(there, desired, now, walked)
     finally:
         door.close()
 
 
-def _walked(there: World, source: Target, target: End, protocol: str, port: int | None) -> Path | None:
+def _walked(there: World, source: Target, target: End, protocol: str, port: int | None, size_bytes: int) -> Path | None:
     """The way there through all that was observed; from the Internet the VPC's own verdict has to do."""
     from labnet.model.packet import Probe
     from labnet.trace.predict import predict
+    from labnet.trace.world import Host
 
     if source.kind == "internet" or not source.netns:
         return None
-    ports = (SOURCE_PORT, port) if port is not None else (0, 0)
-    return predict(there, source.netns, Probe(cast(Literal["icmp", "tcp", "udp"], protocol), source.address, target.address, *ports, ident=1))
+    sport, dport = (SOURCE_PORT, port) if port is not None else (0, 0)
+    ttl = Host(there, source.netns).default_ttl
+    probe = Probe(cast(Literal["icmp", "tcp", "udp"], protocol), source.address, target.address, sport, dport, 1, ttl, size_bytes)
+    return predict(there, source.netns, probe)
 
 
 def _listens(door: LinuxKernel, walked: Path) -> bool | None:

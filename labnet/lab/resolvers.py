@@ -45,13 +45,19 @@ class Resolvers:
         """Listen in a VPC. Errors: KernelError, OSError."""
         state = self._service.state
         addresses = (vpc_resolver(state.vpcs[vpc_id].cidrs[0]), RESOLVER_ADDRESS)
-        await self._listen(vpc_netns_of(state, vpc_id), addresses, resolver_of(lambda: self._service.state, vpc_id))
+        netns = vpc_netns_of(state, vpc_id)
+        self._listen(netns, addresses, resolver_of(lambda: self._service.state, vpc_id))
+        await self._attach(netns)
 
-    async def open_in_internet(self) -> None:
-        """Listen in the Internet, if there is one and nobody does yet. Errors: KernelError, OSError."""
+    def listen_in_internet(self) -> None:
+        """Open the sockets in the Internet: what is asked from now on waits for `answer_in_internet`. Errors: KernelError, OSError."""
         netns = internet_netns(self._service.state.lab)
-        if self._kernel.exists(netns) and netns not in self._open:
-            await self._listen(netns, internet.RESOLVERS, resolver_of(lambda: self._service.state, ANYWHERE))
+        if netns not in self._open:
+            self._listen(netns, internet.RESOLVERS, resolver_of(lambda: self._service.state, ANYWHERE))
+
+    async def answer_in_internet(self) -> None:
+        """Answer there, as soon as the DNS library is loaded."""
+        await self._attach(internet_netns(self._service.state.lab))
 
     def leave(self, netns: str) -> None:
         """Listen no more in a namespace. Unknown is fine."""
@@ -74,7 +80,7 @@ class Resolvers:
         for netns in tuple(self._open):
             self.leave(netns)
 
-    async def _listen(self, netns: str, addresses: Sequence[str], lookup: Lookup) -> None:
+    def _listen(self, netns: str, addresses: Sequence[str], lookup: Lookup) -> None:
         kinds = [(socket.AF_INET, kind, 0) for _ in addresses for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
         sockets = self._kernel.open_sockets(netns, kinds)
         try:
@@ -90,10 +96,9 @@ class Resolvers:
                 sock.close()
             raise
         self._open[netns] = lookup, sockets
-        await self._attach(netns)
 
     async def _attach(self, netns: str) -> None:
-        if self._wire is not None and netns not in self._servers:
+        if self._wire is not None and netns in self._open and netns not in self._servers:
             lookup, sockets = self._open[netns]
             server = self._servers[netns] = DnsServer(functools.partial(self._wire.respond, lookup))
             await server.start(sockets)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from labnet.errors import LabnetError, UsageError
 from labnet.fabric.places import site_netns_of
 from labnet.kernel.door import LinuxKernel
+from labnet.lab.addressless import addressless
 from labnet.lab.explaining import explanation
 from labnet.lab.scene import scene
 from labnet.lab.sites_setup import outside
@@ -20,8 +21,9 @@ from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
 from labnet.trace.cloud_changes import cloud_changes
+from labnet.trace.identity import identified
 from labnet.trace.load import observed_world
-from labnet.trace.symmetry import symmetry
+from labnet.trace.symmetry import symmetry, way_back
 from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Tracer:
 
     async def trace(
         self, source: Target, target: Target, protocol: str, port: int | None, *, both_ways: bool = False,
-        verbose: bool = False,
+        verbose: bool = False, size_bytes: int = 0,
     ) -> Traced:
         """Send one probe and follow it; `verbose`: the text tells what was passed over too.
 
@@ -88,25 +90,31 @@ class Tracer:
         """
         for end, what in ((source, "source"), (target, "target")):
             if not end.address:
-                raise UsageError(f"{end.name} has no address", "'labnet status' says why")
+                raise addressless(self._lab, end)
             if what == "source" and not end.netns:
                 hint = "a trace starts at a pod, a node, the internet or a network outside"
                 raise UsageError(f"nothing of this lab has the address {end.name}", hint)
-        results = [await self._one_way(source, target, cast(Protocol, protocol), port)]
-        if both_ways and target.netns:
-            results.append(await self._one_way(target, source, cast(Protocol, protocol), port))
+        results = [await self._one_way(source, target, cast(Protocol, protocol), port, size_bytes)]
+        if both_ways and _is_translated(results[0].path, target):
+            frames = results[0].frames
+            owners = self._roles({frame.netns for frame in frames})[1]
+            back = way_back(results[0].path, identified(frames, results[0].path.probe), owners)
+            results += [replace(results[0], path=back)] if back is not None else []
+        elif both_ways and target.netns:
+            results.append(await self._one_way(target, source, cast(Protocol, protocol), port, size_bytes))
         return self._told(results, verbose)
 
-    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+    async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         """One probe, followed, and set beside what `explain` says."""
-        result = await asyncio.to_thread(self._run, source, target, protocol, port)
+        result = await asyncio.to_thread(self._run, source, target, protocol, port, size_bytes)
         try:
-            said: Explanation | None = explanation(self._lab, self.known(), source, target, protocol, result.path.probe.dst_port or None)
+            asked = source, target, protocol, result.path.probe.dst_port or None, size_bytes
+            said: Explanation | None = explanation(self._lab, self.known(), *asked)
         except (UsageError, KeyError):
             said = None  # not every target is one that `explain` judges
         return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles({hop.netns for hop in result.path.hops})[0]))
 
-    def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None) -> TraceResult:
+    def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         from labnet.trace.run import TraceRequest, trace
 
         door = self.kernel()
@@ -114,7 +122,7 @@ class Tracer:
             request = TraceRequest(
                 source_netns=source.netns, source_name=source.name, target_name=target.name, target_ip=target.address, protocol=protocol,
                 port=port or 0, target_netns=target.netns, source_ip=source.address if source.kind == "onprem" else "",
-                changes=lambda path: cloud_changes(self._lab.ec2.state, path),
+                length=size_bytes, changes=lambda path: cloud_changes(self._lab.ec2.state, path),
             )
             return trace(door, lambda: self.world(door), request)
         finally:
@@ -164,6 +172,12 @@ class Tracer:
         if len(results) > 1 and path.symmetry is not None:
             text += f"\n\n{render_symmetry(path.symmetry)}"
         return Traced(path, text, render_json(path), tuple(results))
+
+
+def _is_translated(path: PacketPath, target: Target) -> bool:
+    """Does the target know the source by another address? Then a packet to the source's own says nothing of the answers' way."""
+    seen = path.hops[-1].frame if path.hops else None
+    return target.kind == "internet" or (path.delivered and seen is not None and seen.src != path.probe.src)
 
 
 def _place(lab: str, netns: str) -> tuple[Role, str]:

@@ -25,7 +25,8 @@ SAME: Mapping[DropCheck, frozenset[str]] = {
     "source-dest-check": frozenset({"eni"}), "security-group-egress": frozenset({"security-group"}),
     "security-group-ingress": frozenset({"security-group"}), "acl": frozenset({"network-acl"}),
     "blackhole": frozenset({"route-table", "node", "pod", "internet", "vpc", *FILTERS}),
-    "no-route": frozenset({*FILTERS, "route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "internet", "peering", "eni", "vpn-gateway"}),
+    "no-route": frozenset({*FILTERS, "route-table", "vpc", "node", "pod", "internet-gateway", "nat-gateway", "vpn-gateway",
+                           "internet", "peering", "eni"}),
     "zone-failure": frozenset({"zone"}), "zone-loss": frozenset({"zone"}),
     "neighbour": frozenset({"vpc", "node", "pod", "eni"}),
 }

@@ -114,7 +114,8 @@ class Verbs:
         """
         source, target, protocol, port = self._asked(args)
         traced = await self._tracer.trace(
-            source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules"))
+            source, target, protocol, port, both_ways=bool(args.get("bothWays")), verbose=bool(args.get("rules")),
+            size_bytes=_size(args, protocol),
         )
         if args.get("pcap"):
             traced.write_pcap(Path(str(args["pcap"])))
@@ -124,7 +125,10 @@ class Verbs:
 
     async def explain(self, args: Args, emit: Emit) -> Answer:
         """Whether one reaches the other: by the desired state and by what is there now, or with `desired` by the desired state alone."""
-        return await explained(self._world, self._tracer, *self._asked(args), desired_only=bool(args.get("desired")))
+        asked = self._asked(args)
+        return await explained(
+            self._world, self._tracer, *asked, size_bytes=_size(args, asked[2]), desired_only=bool(args.get("desired"))
+        )
 
     async def places(self, args: Args, emit: Emit) -> Answer:
         """Where packets can be listened to, and which of that the words of `targets` choose; with `watch` what a pod's flows may look like."""
@@ -182,3 +186,11 @@ class Verbs:
         command = list(check.command) if len(check.command) > 1 else shlex.split(check.command[0])
         done = await asyncio.to_thread(self._tracer.kernel().run, target.netns, command)
         return checks.judge_kernel(check, done.stdout or done.stderr, done.exit_code, asked)
+
+
+def _size(args: Args, protocol: str) -> int:
+    """How long the packet is, from the IP header on; 0 = no longer than it must be. Errors: UsageError."""
+    size = int(args.get("size") or 0)
+    if size and protocol == "tcp":
+        raise UsageError("the first packet of a TCP connection carries no data: it has no size to choose", "ask with --protocol icmp or udp")
+    return size

@@ -10,6 +10,7 @@ from typing import Any
 
 from labnet.ec2.imds_http import ImdsServer
 from labnet.ec2.service import Ec2Service
+from labnet.errors import LabnetError
 from labnet.fabric.places import vpc_netns_of
 from labnet.lab.ec2_endpoint import Ec2Endpoint
 from labnet.lab.imds import new_tokens, serve_imds
@@ -47,7 +48,8 @@ class VpcServices:
         for vpc_id in self._service.state.vpcs:
             self._vpcs[vpc_netns_of(self._service.state, vpc_id)] = vpc_id
             await self._open(vpc_id)
-        await self._open_in_internet()
+        self._listen_in_internet()
+        await self._resolvers.answer_in_internet()
 
     def follow(self, old: CloudState, new: CloudState) -> None:
         """A VPC came, or the Internet with the first gateway: listen there."""
@@ -55,7 +57,7 @@ class VpcServices:
             self._vpcs[vpc_netns_of(new, vpc_id)] = vpc_id
             self._spawn(self._open(vpc_id), f"services of {vpc_id}")
         if old.internet_gateways is not new.internet_gateways:
-            self._spawn(self._open_in_internet(), "services of the Internet")
+            self._spawn(self._answer_in_internet(self._listening_there()), "services of the Internet")
 
     def retire(self, gone: Iterable[str]) -> tuple[str, ...]:
         """Of namespaces that EC2 needs no more, those in which nothing listens; the others go once nothing does."""
@@ -76,13 +78,26 @@ class VpcServices:
             await server.close()
         self._resolvers.close()
 
-    async def _open_in_internet(self) -> None:
-        """Listen in the Internet, if there is one and nobody does yet."""
+    def _listen_in_internet(self) -> None:
+        """Listen in the Internet, if there is one and nobody does yet. Errors: KernelError, OSError."""
         internet = internet_netns(self._service.state.lab)
         if self._kernel.exists(internet) and not self._in_internet:
             self._in_internet = True
             self._workloads.serve(INTERNET, internet, INTERNET_PORTS)
-            await self._resolvers.open_in_internet()
+            self._resolvers.listen_in_internet()
+
+    def _listening_there(self) -> Exception | None:
+        """Listen before whoever attached the gateway has his answer: what he asks next must find somebody. The error, if it fails."""
+        try:
+            self._listen_in_internet()
+        except (LabnetError, OSError) as error:
+            return error
+        return None
+
+    async def _answer_in_internet(self, failed: Exception | None) -> None:
+        if failed is not None:
+            raise failed  # told as every failure of an actor is; the gateway is attached all the same
+        await self._resolvers.answer_in_internet()
 
     async def _open(self, vpc_id: str) -> None:
         if vpc_id in self._service.state.vpcs:  # else it went before its turn came

@@ -290,6 +290,8 @@ class World:
     def _namespace(self, name: str, what: str) -> None:
         if what == "made":
             self.on_namespace(name)
+        elif what == "held":
+            self.events.record(f"lab/{self.lab}", "NamespaceHeld", f"{name} is not needed any more, but something in it keeps it")
 
 
 def refuse_other_changes(old: Scenario, new: Scenario, env: Mapping[str, str]) -> None:

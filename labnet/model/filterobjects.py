@@ -32,6 +32,29 @@ class IptChain:
 
 
 @frozen
+class IptPolicy:
+    """The policy of a built-in chain where it is not ACCEPT. Nothing of labnet sets one; who looks must know of those that others set."""
+
+    kind: ClassVar[str] = "iptables-policy"
+    table: str
+    chain: str
+    policy: str
+    backend: Backend = "nft"
+    family: Family = "inet"
+    derived: ClassVar[bool] = False
+
+    @property
+    def key(self) -> Key:
+        """One per built-in chain."""
+        return ("iptables-policy", self.backend, self.family, self.table, self.chain)
+
+    @property
+    def text(self) -> str:
+        """As iptables-save prints it."""
+        return f"*{self.table} :{self.chain} {self.policy}"
+
+
+@frozen
 class IptRule:
     """A rule in a built-in chain (shared by all actors), as iptables-save prints it after ``-A CHAIN``; appended in slice order."""
 

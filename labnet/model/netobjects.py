@@ -179,16 +179,43 @@ class Route:
         return " ".join(words)
 
 
-RuleAction = Literal["lookup", "blackhole", "unreachable", "prohibit"]
+RuleAction = Literal["lookup", "goto", "nop", "blackhole", "unreachable", "prohibit"]
+Range = tuple[int, int]
+IP_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+
+
+@frozen
+class RuleExtras:
+    """What a rule says beyond prefixes, mark, links and table: nothing that labnet's own actors write, but others may.
+
+    `inverted`: it applies to all that it does not name. `goto` is the priority that such a rule jumps to. `suppress_bits`: a route
+    with so many bits or fewer does not count. `unread` is told as it stands: what it means is not judged here.
+    """
+
+    action: RuleAction = "lookup"
+    goto: int = 0
+    inverted: bool = False
+    tos: int = 0
+    ip_protocol: int = 0
+    sport: Range | None = None
+    dport: Range | None = None
+    uids: Range | None = None
+    suppress_bits: int | None = None
+    unread: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def matches(self) -> list[str]:
+        """The conditions, as `ip rule` prints them behind the links."""
+        words = ["uidrange", f"{self.uids[0]}-{self.uids[1]}"] if self.uids else []
+        words += ["ipproto", IP_PROTOCOLS.get(self.ip_protocol, f"ipproto-{self.ip_protocol}")] if self.ip_protocol else []
+        for name, ports in (("sport", self.sport), ("dport", self.dport)):
+            words += [name, _range(ports)] if ports else []
+        return words
 
 
 @frozen
 class Rule:
-    """A policy rule: prefixes with mask or None for "all"; mark and mask None where the rule names none.
-
-    No plan has rules with another `action` than "lookup" (they look no table up, and end the packet) or with a
-    `suppress_prefixlength` (routes with a prefix that short do not count): they are read only, for traces.
-    """
+    """A policy rule: prefixes with mask or None for "all"; mark and mask None where the rule names none; no `extras` in what is planned."""
 
     kind: ClassVar[str] = "rule"
     priority: int
@@ -200,40 +227,57 @@ class Rule:
     fwmask: int | None = None
     iif: str | None = None
     oif: str | None = None
-    action: RuleAction = "lookup"
-    suppress_prefixlength: int | None = None
+    extras: RuleExtras | None = None
 
     @property
     def key(self) -> Key:
         """The kernel tells rules apart by everything they say."""
-        plain = ("rule", self.family, self.priority, self.src, self.dst, self.fwmark, self.fwmask, self.iif, self.oif, self.table)
-        special = self.action != "lookup" or self.suppress_prefixlength is not None
-        return (*plain, self.action, self.suppress_prefixlength) if special else plain
+        said = ("rule", self.family, self.priority, self.src, self.dst, self.fwmark, self.fwmask, self.iif, self.oif, self.table)
+        return said if self.extras is None else (*said, self.extras)
+
+    @property
+    def action(self) -> RuleAction:
+        """What it does with a packet that it applies to."""
+        return self.extras.action if self.extras else "lookup"
 
     @property
     def derived(self) -> bool:
-        """The three rules with which every namespace is born, and those that no plan can have."""
-        if self.action != "lookup":
-            return True
-        bare = not (self.src or self.dst or self.fwmark or self.iif or self.oif)
+        """The three rules with which every namespace is born."""
+        bare = not (self.src or self.dst or self.fwmark or self.iif or self.oif or self.extras)
         return bare and (self.priority, self.table) in ((0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, TABLE_DEFAULT))
 
     @property
     def text(self) -> str:
         """As `ip rule` prints it, the priority in front."""
-        bits = "/32" if self.family == "inet" else "/128"
-        words = [f"{self.priority}:", "from", self.src.removesuffix(bits) if self.src else "all"]
+        bits, extras = "/32" if self.family == "inet" else "/128", self.extras
+        words = [f"{self.priority}:", *(["not"] if extras and extras.inverted else [])]
+        words += ["from", self.src.removesuffix(bits) if self.src else "all"]
         words += ["to", self.dst.removesuffix(bits)] if self.dst else []
+        words += ["tos", f"{extras.tos:#04x}"] if extras and extras.tos else []
         if self.fwmark is not None:
             mask = "" if self.fwmask in (None, 0xFFFFFFFF) else f"/{self.fwmask:#x}"
             words += ["fwmark", f"{self.fwmark:#x}{mask}"]
         words += ["iif", self.iif] if self.iif else []
         words += ["oif", self.oif] if self.oif else []
-        if self.action != "lookup":
-            return " ".join([*words, self.action])
-        words += ["lookup", TABLE_NAMES.get(self.table, str(self.table))]
-        words += ["suppress_prefixlength", str(self.suppress_prefixlength)] if self.suppress_prefixlength is not None else []
-        return " ".join(words)
+        words += extras.matches if extras else []
+        return " ".join([*words, *self._deed()])
+
+    def _deed(self) -> list[str]:
+        extras = self.extras
+        if self.action == "goto" and extras:
+            words = ["goto", str(extras.goto)]
+        elif self.action == "lookup":
+            words = ["lookup", TABLE_NAMES.get(self.table, str(self.table))]
+        else:
+            words = [self.action]
+        if extras is None:
+            return words
+        words += ["suppress_prefixlength", str(extras.suppress_bits)] if extras.suppress_bits is not None else []
+        return words + [word for name, value in extras.unread for word in (name, str(value))]
+
+
+def _range(ports: Range) -> str:
+    return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
 
 
 @frozen

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import field
 from typing import Literal, TypeVar
 
-from labnet.model.filterobjects import IptChain, IptRule, NftElement, NftPortChain, NftTable
+from labnet.model.filterobjects import IptChain, IptPolicy, IptRule, NftElement, NftPortChain, NftTable
 from labnet.model.netobjects import (
     TABLE_DEFAULT,
     TABLE_LOCAL,
@@ -34,13 +34,15 @@ from labnet.model.netobjects import (
     Route,
     RouteType,
     Rule,
+    RuleAction,
+    RuleExtras,
     Sysctl,
     VethPeer,
 )
 from labnet.model.values import frozen
 
 KernelObject = (
-    Link | LinkUp | LinkMtu | Addr | Route | Rule | Neigh | Sysctl | IptChain | IptRule | NftTable | NftPortChain | NftElement
+    Link | LinkUp | LinkMtu | Addr | Route | Rule | Neigh | Sysctl | IptChain | IptRule | IptPolicy | NftTable | NftPortChain | NftElement
 )
 T = TypeVar("T", bound=KernelObject)
 
@@ -117,7 +119,7 @@ def merged(slices: Iterable[Slice]) -> KernelState:
     return KernelState(tuple(seen.values()))
 
 __all__ = [
-    "TABLE_DEFAULT", "TABLE_LOCAL", "TABLE_MAIN", "TABLE_NAMES", "Addr", "Backend", "Batch", "Change", "Family", "IptChain", "IptRule",
-    "KernelObject", "KernelState", "Key", "Link", "LinkMtu", "LinkUp", "Neigh", "NftElement", "NftPortChain", "NftTable", "Op", "Route",
-    "RouteType", "Rule", "Slice", "Sysctl", "VethPeer", "merged",
+    "TABLE_DEFAULT", "TABLE_LOCAL", "TABLE_MAIN", "TABLE_NAMES", "Addr", "Backend", "Batch", "Change", "Family", "IptChain", "IptPolicy",
+    "IptRule", "KernelObject", "KernelState", "Key", "Link", "LinkMtu", "LinkUp", "Neigh", "NftElement", "NftPortChain", "NftTable", "Op",
+    "Route", "RouteType", "Rule", "RuleAction", "RuleExtras", "Slice", "Sysctl", "VethPeer", "merged",
 ]

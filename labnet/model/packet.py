@@ -222,7 +222,10 @@ class Counterfactual:
 
 @frozen
 class Drop:
-    """Where a packet ended and why: `counter` names what counted it, if anything did; `state` the facts that caused it, one a line."""
+    """Where a packet ended and why: `counter` names what counted it, if anything did; `state` the facts that caused it, one a line.
+
+    An answer ends at no hop of the way there: `owner` and `link` say where it did.
+    """
 
     hop: int
     check: DropCheck
@@ -230,6 +233,8 @@ class Drop:
     counter: str = ""
     state: tuple[str, ...] = ()
     counterfactual: Counterfactual | None = None
+    owner: str = ""
+    link: str = ""
 
 
 @frozen

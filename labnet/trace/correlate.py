@@ -172,7 +172,7 @@ def _verdict(walked: Walked, own: Sequence[Captured], answers: Answers, evidence
     predicted = walked.path
     last = len(own) or 1
     refused = _refused(predicted.probe, answers)
-    if refused:
+    if refused and not (predicted.drop is not None and predicted.drop.check == "netfilter" and _ends_there(predicted, predicted.drop, own)):
         return False, Drop(last, "not-listening", refused)
     if any(part == "answer" for part, _ in answers):
         if not predicted.delivered:
@@ -194,7 +194,10 @@ def _explained(
     last = len(own) or 1
     seen_beyond = len(own) > sum(1 for hop in predicted.hops if hop.frame is not None)
     end = predicted.hops[drop.hop - 1]
-    ends_there = place_of(own[-1]) == (end.netns, end.link, end.direction) if own else end.frame is None
+    if evidence.refused and not own and drop.check == "mtu":
+        learned = f"the kernel refuses to send it, it has learned what is further on, at {end.owner}: {drop.text}"
+        return replace(drop, hop=last, text=learned)
+    ends_there = _ends_there(predicted, drop, own)
     if drop.counter:
         if any(comment == drop.counter for _, comment in evidence.counted):
             return replace(drop, hop=last)
@@ -207,6 +210,12 @@ def _explained(
         notes.append(f"predicted to end with {drop.check} on {end.link} of {end.owner}; it was last seen elsewhere")
         return _unexplained(last, counted, own)
     return replace(drop, hop=last)
+
+
+def _ends_there(predicted: Path, drop: Drop, own: Sequence[Captured]) -> bool:
+    """Was the packet last seen where it was predicted to end?"""
+    end = predicted.hops[drop.hop - 1]
+    return place_of(own[-1]) == (end.netns, end.link, end.direction) if own else end.frame is None
 
 
 def _unexplained(last: int, counted: Mapping[DropCheck, str], own: Sequence[Captured]) -> Drop:
@@ -241,8 +250,11 @@ def _answer(own: Sequence[Captured], answers: Answers, evidence: Evidence) -> tu
         return "", None
     if any(frame.netns == own[0].netns and frame.direction == "in" for frame in back):
         return "arrived", None
-    counted = {check: comment for check, comment in _counted_checks(evidence).items() if check in ON_THE_WAY_BACK}
-    drops = [Drop(len(own), check, words.sentence_of(comment), comment) for check, comment in counted.items()]
+    drops = [
+        Drop(len(own), check, words.sentence_of(comment), comment, owner=evidence.owners.get(netns, netns))
+        for (netns, comment), packets in evidence.counted.items()
+        if packets > 0 and (check := words.check_of(comment)) in ON_THE_WAY_BACK
+    ]
     return "lost", drops[0] if drops else None
 
 

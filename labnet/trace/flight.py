@@ -14,7 +14,10 @@ MARK_BITS = 0xFFFFFFFF
 
 @frozen
 class InFlight:
-    """A packet in one namespace: headers, marks, and the links it came by and leaves by ("" = not yet or local)."""
+    """A packet in one namespace: headers, marks, and the links it came by and leaves by ("" = not yet or local).
+
+    `answers`: connection tracking of this namespace knows it for an answer to a flow that went through; else it is the first of its flow.
+    """
 
     src: str
     dst: str
@@ -30,6 +33,7 @@ class InFlight:
     priority: int = 0
     iif: str = ""
     oif: str = ""
+    answers: bool = False
 
     def frame(self) -> Frame:
         """The packet as it stands on a link."""
@@ -40,7 +44,7 @@ class InFlight:
 
     def arrived(self, link: str) -> InFlight:
         """The packet behind a wire: marks and connection tracking begin anew in another namespace."""
-        return replace(self, mark=0, ct_mark=0, priority=0, iif=link, oif="")
+        return replace(self, mark=0, ct_mark=0, priority=0, iif=link, oif="", answers=False)
 
 
 def from_probe(probe: Probe) -> InFlight:

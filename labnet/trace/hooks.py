@@ -107,17 +107,18 @@ class Netfilter:
 
 
 def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
-    """The fields that nftables rules read, for a packet that is the first of its flow."""
+    """The fields that nftables rules read, for the first packet of a flow, or one that answers it."""
     fields: dict[str, Value] = {
         "iifname": packet.iif, "oifname": packet.oif, "ip saddr": packet.src, "ip daddr": packet.dst, "ip protocol": packet.protocol,
         "ip ttl": packet.ttl, "ip length": packet.length, "ether saddr": packet.src_mac, "ether daddr": packet.dst_mac, "ether type": "ip",
-        "ct state": "new", "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
+        "ct state": "established" if packet.answers else "new",
+        "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
         "meta nfproto": "ipv4", "meta priority": packet.priority,
         "fib daddr type": "local" if host.is_local(packet.dst) else "unicast",
         "fib saddr type": "local" if host.is_local(packet.src) else "unicast",
     }
     if packet.protocol == "icmp":
-        fields |= {"icmp type": "echo-request", "th sport": ECHO_TYPE_AND_CODE}
+        fields |= {"icmp type": "echo-reply" if packet.answers else "echo-request", "th sport": 0 if packet.answers else ECHO_TYPE_AND_CODE}
     else:
         fields |= {"th dport": packet.dst_port, "th sport": packet.src_port}
         fields |= {f"{packet.protocol} dport": packet.dst_port, f"{packet.protocol} sport": packet.src_port}

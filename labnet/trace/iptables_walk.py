@@ -1,17 +1,18 @@
 """A packet through one iptables table at one hook: which rules match and what they do (pure).
 
-The packet is taken as the first of its flow, so nat tables are consulted and the connection is NEW. A match or target that
-is not known here is never guessed: the rule counts as not matching only when another of its matches fails; otherwise
+The packet is taken as the first of its flow, so nat tables are consulted and the connection is NEW, unless it `answers` one. A match
+or target that is not known here is never guessed: the rule counts as not matching only when another of its matches fails; otherwise
 its text goes to `unknown` and the walk goes on behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
+from typing import Literal
 
 from labnet.model.addressing import contains
-from labnet.model.netstate import Backend, IptChain, IptRule
+from labnet.model.netstate import Backend, IptChain, IptPolicy, IptRule
 from labnet.model.packet import NetfilterRule
 from labnet.model.values import frozen
 from labnet.trace.flight import MARK_BITS, PROTOCOL_NUMBERS, InFlight, Outcome
@@ -28,6 +29,8 @@ class Tables:
 
     chains: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     backend: Backend = "legacy"
+    policies: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Of built-in chains whose policy is not ACCEPT."""
 
     @classmethod
     def of(cls, host: Host) -> tuple[Tables, ...]:
@@ -39,14 +42,26 @@ class Tables:
         for rule in host.state.all(IptRule):
             if rule.family == "inet":
                 found.setdefault(rule.backend, {}).setdefault((rule.table, rule.chain), []).append(rule.spec)
-        return tuple(cls({key: tuple(rules) for key, rules in chains.items()}, backend) for backend, chains in found.items())
+        policies: dict[Backend, dict[tuple[str, str], str]] = {}
+        for item in host.state.all(IptPolicy):
+            if item.family == "inet":
+                found.setdefault(item.backend, {})
+                policies.setdefault(item.backend, {})[item.table, item.chain] = item.policy
+        return tuple(
+            cls({key: tuple(rules) for key, rules in chains.items()}, backend, policies.get(backend, {})) for backend, chains in found.items()
+        )
 
 
 def run_table(tables: Tables, host: Host, table: str, chain: str, packet: InFlight) -> Outcome:
-    """Walk a built-in chain of a table; falling off its end accepts (policies are no part of a state)."""
+    """Walk a built-in chain of a table; who falls off its end meets its policy."""
     walk = _Walk(tables, host, table)
-    outcome, _ = walk.chain(chain, Outcome(packet), 0)
-    return outcome
+    outcome, decided = walk.chain(chain, Outcome(packet), 0)
+    policy = tables.policies.get((table, chain), "ACCEPT")
+    if decided or policy == "ACCEPT":
+        return outcome
+    backend: Literal["legacy", "iptables-nft"] = "legacy" if tables.backend == "legacy" else "iptables-nft"
+    told = NetfilterRule(backend, "ip", table, chain, 0, 0, f"policy {policy}", policy)
+    return replace(outcome, verdict="drop", rule=f"{table} {chain}: its policy is {policy}", rules=(*outcome.rules, told))
 
 
 @frozen
@@ -197,9 +212,9 @@ def _ports(wanted: str, port: int, packet: InFlight) -> bool:
     return False
 
 
-def _new_flow(states: list[str]) -> bool | None:
-    """The first packet of a flow is NEW; whether it counts as DNAT or SNAT is not followed here."""
-    if "NEW" in states:
+def _flow_state(states: list[str], packet: InFlight) -> bool | None:
+    """The first packet of a flow is NEW, an answer ESTABLISHED; whether it counts as DNAT or SNAT is not followed here."""
+    if ("ESTABLISHED" if packet.answers else "NEW") in states:
         return True
     return None if {"DNAT", "SNAT"} & set(states) else False
 
@@ -209,6 +224,7 @@ def _mark(wanted: str, mark: int) -> bool:
     return mark & mask == value
 
 
+_ECHO = {False: ("8", "echo-request", "any"), True: ("0", "echo-reply", "any")}
 JUDGES: dict[str, Callable[[str, InFlight], bool | None]] = {
     "src": lambda value, packet: _prefix(value, packet.src),
     "dst": lambda value, packet: _prefix(value, packet.dst),
@@ -222,11 +238,11 @@ JUDGES: dict[str, Callable[[str, InFlight], bool | None]] = {
     "ports": lambda value, packet: _ports(value, packet.src_port, packet) or _ports(value, packet.dst_port, packet),
     "mark": lambda value, packet: _mark(value, packet.mark),
     "connmark": lambda value, packet: _mark(value, packet.ct_mark),
-    "ctstate": lambda value, _packet: _new_flow(value.split(",")),
+    "ctstate": lambda value, packet: _flow_state(value.split(","), packet),
     "ttl-eq": lambda value, packet: packet.ttl == int(value),
     "ttl-lt": lambda value, packet: packet.ttl < int(value),
     "ttl-gt": lambda value, packet: packet.ttl > int(value),
-    "icmp-type": lambda value, packet: packet.protocol == "icmp" and value in ("8", "echo-request", "any"),
+    "icmp-type": lambda value, packet: packet.protocol == "icmp" and value in _ECHO[packet.answers],
     "limit-iface-in": lambda _value, _packet: True,
     "limit-iface-out": lambda _value, _packet: True,
     "syn": lambda _value, packet: packet.protocol == "tcp",

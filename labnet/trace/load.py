@@ -8,7 +8,7 @@ from labnet.model.netstate import KernelState
 from labnet.ports import Kernel
 from labnet.trace.world import End, Role, World
 
-EVERYWHERE = ("net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/all/proxy_arp")
+EVERYWHERE = ("net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/all/proxy_arp", "net/ipv4/ip_default_ttl")
 PER_LINK = ("rp_filter", "forwarding", "proxy_arp")
 
 

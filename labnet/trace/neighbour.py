@@ -21,17 +21,24 @@ class Resolved:
     text: str
 
 
-def resolve(world: World, host: Host, link: str, address: str, visit: Callable[[str], tuple[Host, Netfilter]]) -> Resolved:
-    """Find the MAC of a next hop on a link: an entry that is there, else ARP to the other end. `visit` gives a namespace by name."""
+def resolve(
+    world: World, host: Host, link: str, address: str, visit: Callable[[str], tuple[Host, Netfilter]], source: str = ""
+) -> Resolved:
+    """Find the MAC of a next hop on a link: an entry that is there, else ARP to the other end.
+
+    `visit` gives a namespace by name. The question names the packet's `source` as its sender where that is an address of the
+    namespace (arp_announce 0), whatever link it is on.
+    """
     entry = host.neighbour(link, address)
     if entry is not None:
         return Resolved(entry.mac, entry.text)
     peer = world.wires.get((host.netns, link))
     if peer is None:
         return Resolved("", f"{address} dev {link}: nothing is known behind this link")
+    sender = source if source and host.is_local(source) else _own_address(host, link)
     request: Fields = {
         "iifname": peer[1], "ether type": "arp", "ether saddr": host.mac(link), "ether daddr": BROADCAST_MAC, "meta mark": 0,
-        "arp operation": "request", "arp daddr ip": address, "arp saddr ip": _own_address(host, link), "arp saddr ether": host.mac(link),
+        "arp operation": "request", "arp daddr ip": address, "arp saddr ip": sender, "arp saddr ether": host.mac(link),
     }
     mac = _asked(peer, address, *visit(peer[0]), request)
     return Resolved(mac, f"{address} dev {link} lladdr {mac} (by ARP)" if mac else f"{address} dev {link}: nobody answers ARP")

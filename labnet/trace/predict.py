@@ -70,6 +70,11 @@ def walk(world: World, start_netns: str, probe: Probe) -> Walked:
     return Walked(path, tuple(walker.asks))
 
 
+def question_of(packet: InFlight, iif: str = LOOPBACK) -> Question:
+    """The routing question that a packet is."""
+    return Question(packet.dst, packet.src, iif, packet.mark, protocol=packet.protocol, sport=packet.src_port, dport=packet.dst_port)
+
+
 Arrival = tuple[str, str, InFlight]
 """A packet that comes in: namespace, link, packet."""
 
@@ -142,7 +147,7 @@ class Walker:
         route = self.taken(host, packet, answer)
         if not answer.local and not self.may_forward(host, link):
             self.drop("forwarding-off", f"{host.owner} does not forward (net.ipv4.ip_forward or conf.{link}.forwarding is 0)")
-        judged = reverse_path(host, packet.src, packet.dst, link)
+        judged = reverse_path(host, question_of(packet, link))
         self.decide(rp_filter=judged)
         if judged.verdict == "drops":
             self.drop("rp-filter", judged.text)
@@ -171,7 +176,8 @@ class Walker:
         self.decide(mtu_bytes=mtu_bytes or None, mark_out=packet.mark, ttl_out=packet.ttl)
         if mtu_bytes and packet.length > mtu_bytes:
             self.drop("mtu", f"{packet.length} bytes do not fit through {link} (MTU {mtu_bytes})")
-        found = resolve(self.world, host, link, route.via or packet.dst, self.visit)
+        self.has_carrier(host, link)
+        found = resolve(self.world, host, link, route.via or packet.dst, self.visit, packet.src)
         self.decide(neighbour=found.text)
         if not found.mac:
             self.drop("neighbour", f"no MAC is known for {route.via or packet.dst} on {link}")
@@ -184,17 +190,27 @@ class Walker:
             self.drop("unknown", f"nothing is known behind {link} of {host.owner}")
         return (*peer, packet)
 
+    def has_carrier(self, host: Host, link: str) -> None:
+        """A veth whose other end is down sends nothing."""
+        peer = self.world.wires.get((host.netns, link))
+        if peer is None or peer[0] not in self.world.states:
+            return
+        other, _ = self.visit(peer[0])
+        if peer[1] in other.links and peer[1] not in other.up:
+            self.drop("neighbour", f"{link} has no carrier: its other end, {peer[1]} of {other.owner}, is down")
+
     # ---- small steps ----
 
     def route(self, host: Host, packet: InFlight, iif: str = LOOPBACK) -> Answer:
         """The routing decision, noted."""
-        question = Question(packet.dst, packet.src, iif, packet.mark)
+        question = question_of(packet, iif)
         answer = lookup(host, question)
+        self.notes += [f"{host.owner}: cannot tell what this policy rule does: {text}" for text in answer.unknown]
         self.asks.append(RouteAsk(max(1, len(self.hops)), host.netns, question, answer))
         text = replace(answer.route, table=TABLE_MAIN).text if answer.route else ""  # the table is told beside it
         self.decide(
-            rule=answer.choice, table=answer.rule.table if answer.rule and answer.rule.action == "lookup" else None, route=text,
-            rules=answer.rules, routes=routes_tried(host, packet.dst, answer),
+            rule=answer.choice, table=answer.rule.table if answer.rule and answer.route else None, route=text, rules=answer.rules,
+            routes=routes_tried(host, packet.dst, answer),
         )
         return answer
 
@@ -202,7 +218,7 @@ class Walker:
         """The route that was found; without one the packet ends."""
         if answer.route is not None and answer.refused is None:
             return answer.route
-        if answer.rule is not None and answer.rule.action != "lookup":
+        if answer.rule is not None and answer.route is None:
             self.drop(answer.refused or "no-route", f"a policy rule of {host.owner} ends it: {answer.rule.text}")
         check, text = words.end_of_route(answer.refused or "no-route", host.role, packet.dst, answer.route)
         return self.drop(check, text)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from labnet.model.netstate import (
     IptChain,
+    IptPolicy,
     IptRule,
     KernelObject,
     KernelState,
@@ -169,10 +170,22 @@ def _of_settings(world: World, probe: Probe, end: Hop, state: KernelState, drop:
         yield _candidate(world, probe, f"net.ipv4.ip_forward=1 on {end.owner}", end.netns, objects)
     if link and link not in {item.name for item in state.all(LinkUp)}:
         yield _candidate(world, probe, f"{link} of {end.owner} up", end.netns, [LinkUp(link)])
+    if drop.check == "neighbour":
+        yield from _of_far_ends(world, probe, end, state)
     if drop.check == "mtu":
         routes = [replace(route, mtu_bytes=None) for route in state.all(Route) if route.mtu_bytes]
         mtus = [LinkMtu(item.name, max(item.mtu_bytes, probe.length)) for item in state.all(LinkMtu)]
         yield _candidate(world, probe, f"an MTU of {probe.length} on every link of {end.owner}", end.netns, [*routes, *mtus])
+
+
+def _of_far_ends(world: World, probe: Probe, end: Hop, state: KernelState) -> Iterator[Candidate]:
+    """The other ends of the namespace's veths, where they are down."""
+    for link in state.all(Link):
+        peer = world.wires.get((end.netns, link.name))
+        if peer is None or peer[0] not in world.states:
+            continue
+        if peer[1] not in {item.name for item in world.states[peer[0]].all(LinkUp)}:
+            yield _candidate(world, probe, f"{peer[1]} of {world.owner(peer[0])} up", peer[0], [LinkUp(peer[1])])
 
 
 def _of_filters(world: World, probe: Probe, end: Hop, state: KernelState, path: Path) -> Iterator[Candidate]:
@@ -187,6 +200,11 @@ def _of_filters(world: World, probe: Probe, end: Hop, state: KernelState, path: 
                 gone: list[KernelObject] = [item for item in state.all(NftTable) if (item.family, item.name) == (rule.family, rule.table)]
                 text = f"the nft table {rule.family} {rule.table} gone from {hop.owner}"
                 yield Candidate(text, _with(world, {netns: without(state, gone)}), probe)
+                continue
+            if not rule.number:
+                policies = [one for one in state.all(IptPolicy) if (one.table, one.chain) == (rule.table, rule.chain)]
+                text = f"the policy of {rule.table} {rule.chain} of {hop.owner} ACCEPT"
+                yield Candidate(text, _with(world, {netns: without(state, policies)}), probe)
                 continue
             rules = [one for one in state.all(IptRule) if (one.table, one.chain, one.spec) == (rule.table, rule.chain, rule.text)]
             chains = [one for one in state.all(IptChain) if (one.table, one.name) == (rule.table, rule.chain) and rule.text in one.rules]

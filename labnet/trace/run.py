@@ -23,6 +23,7 @@ from labnet.trace.dissect import Captured, part_of
 from labnet.trace.identity import belonging, could_answer, flow_of, identified
 from labnet.trace.inside import Inside
 from labnet.trace.labels import mac_labels
+from labnet.trace.lost_answer import with_lost_answer
 from labnet.trace.pcapng import PcapFrame, write_pcapng
 from labnet.trace.predict import RouteAsk, Walked, walk
 from labnet.trace.remarks import ANSWERS, described, remark
@@ -31,7 +32,7 @@ from labnet.trace.routing import LOOPBACK
 from labnet.trace.rule_text import rule_text
 from labnet.trace.symmetry import answer_places, symmetry
 from labnet.trace.taps import taps
-from labnet.trace.world import World
+from labnet.trace.world import Host, World
 
 DEFAULT_PORTS = {"icmp": 0, "tcp": 80, "udp": 7}
 FIRST_SOURCE_PORT, SOURCE_PORTS = 32_768, 28_000  # of those that Linux itself chooses from, as a network ACL expects them
@@ -43,6 +44,7 @@ COUNTED_ROLES = frozenset({"vpc", "igw", "nat", "vgw"})
 class TraceRequest:
     """What to trace: from a namespace to an address; names are for the reader. `port` 0 = 80 for TCP, 7 (echo) for UDP.
 
+    `ttl` 0 is the namespace's own; `length` in bytes from the IP header on, 0 = no more than the probe needs.
     `source_ip` "" lets the kernel choose; `target_netns` "" when nobody here owns the address; `ident` 0 = a random one.
     `changes` makes the changes of the VPC that may be tried where it drops the packet; without them only kernel state is tried.
     """
@@ -55,7 +57,7 @@ class TraceRequest:
     port: int = 0
     target_netns: str = ""
     source_ip: str = ""
-    ttl: int = 64
+    ttl: int = 0
     length: int = 0
     ident: int = 0
     changes: Callable[[Path], Iterable[CloudChange]] | None = None
@@ -105,10 +107,11 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     """
     patience = patience or Patience()
     world = load_world()
-    probe = prober.measured(_probe(kernel, request))
+    probe = prober.measured(_probe(kernel, request, request.ttl or Host(world, request.source_netns).default_ttl))
     walked = walk(world, request.source_netns, probe)
     listening = taps(world, walked.path, request.source_netns, request.target_netns)
-    counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES]
+    ending = {hop.netns for hop in walked.path.hops[-1:] if walked.path.drop is not None and walked.path.drop.counter}
+    counted_in = [netns for netns in listening if world.roles.get(netns) in COUNTED_ROLES or netns in ending]
     before = _counters(kernel, counted_in)
     inside = Inside(kernel, world, walked.path)
     ports = {hop.frame.dst_port for hop in walked.path.hops if hop.frame is not None}
@@ -128,7 +131,9 @@ def trace(kernel: Kernel, load_world: Callable[[], World], request: TraceRequest
     frames = belonging(parts)
     path = replace(correlate(walked, frames, evidence), source=request.source_name, target=request.target_name)
     path = replace(path, symmetry=symmetry(path, answer_places(parts)))
-    path = with_remedy(world, request.source_netns, with_account(path, inside.account(frames), partial(rule_text, world)), request.changes)
+    path = with_account(path, inside.account(frames), partial(rule_text, world))
+    path = with_lost_answer(world, path, [frame for part, frame in identified(capture.frames, probe) if part == "answer"])
+    path = with_remedy(world, request.source_netns, path, request.changes)
     ends = dict.fromkeys((frame.netns, frame.link) for frame in frames)
     interfaces = {f"{end[0]}/{end[1]}": described(end, world.owners, world.roles, world.wires) for end in ends}
     macs = mac_labels(world, (*listening, *(hop.netns for hop in path.hops)))
@@ -173,7 +178,7 @@ class _Watch:
         return self._patience.arrival_s
 
 
-def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
+def _probe(kernel: Kernel, request: TraceRequest, ttl: int) -> Probe:
     ident = request.ident or int.from_bytes(os.urandom(4), "big")
     ident |= 0 if ident & 0xFFFF else 1  # the kernel would number a packet without identification itself
     source = request.source_ip
@@ -183,7 +188,7 @@ def _probe(kernel: Kernel, request: TraceRequest) -> Probe:
     has_ports = request.protocol != "icmp"
     return Probe(
         protocol=request.protocol, src=source, dst=request.target_ip, src_port=FIRST_SOURCE_PORT + ident % SOURCE_PORTS if has_ports else 0,
-        dst_port=(request.port or DEFAULT_PORTS[request.protocol]) if has_ports else 0, ident=ident, ttl=request.ttl, length=request.length,
+        dst_port=(request.port or DEFAULT_PORTS[request.protocol]) if has_ports else 0, ident=ident, ttl=ttl, length=request.length,
     )
 
 
@@ -201,7 +206,8 @@ def _asked(kernel: Kernel, ask: RouteAsk) -> RouteAnswer:
     iif = "" if question.iif == LOOPBACK else question.iif
     source = "" if question.src == prober.ANY_ADDRESS else question.src
     try:
-        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark, matched=True)
+        transport = question.protocol, question.sport, question.dport
+        return kernel.route_get(ask.netns, question.dst, source, iif, question.mark, matched=True, transport=transport)
     except KernelError as error:
         return RouteAnswer(error=error.errno or -1)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
-from labnet.model.packet import Path, Symmetry
+from labnet.model.packet import Hop, Path, Symmetry
 from labnet.trace.correlate import Place
+from labnet.trace.dissect import frame_of
 from labnet.trace.identity import Identified
 
 Stop = tuple[str, str]
@@ -16,6 +18,30 @@ Stop = tuple[str, str]
 def answer_places(parts: Iterable[Identified]) -> tuple[Place, ...]:
     """Where answers to the probe were seen, in order of time."""
     return tuple((frame.netns, frame.link, frame.direction) for part, frame in parts if part in ("answer", "refusal"))
+
+
+def way_back(there: Path, parts: Sequence[Identified], owners: Mapping[str, str]) -> Path | None:
+    """The answer's own way as a path: the frames that were seen, each with whose namespace it was in; None where there was no answer.
+
+    It has no decisions: an answer goes by the flow that connection tracking and NAT keep, not by rules for a new packet.
+    """
+    own = [frame for part, frame in parts if part == "probe"]
+    back = [frame for part, frame in parts if part in ("answer", "refusal")]
+    first = there.hops[0].frame if there.hops else None
+    if not own or not back or first is None:
+        return None
+    offset_ns = own[0].time_ns - first.time_ns
+    hops = tuple(
+        Hop(n, one.netns, owners.get(one.netns, one.netns), one.link, one.direction, frame_of(one.data, one.time_ns - offset_ns))
+        for n, one in enumerate(back, 1)
+    )
+    head = hops[0].frame
+    assert head is not None, "what is known as an answer is IPv4"
+    probe = replace(
+        there.probe, src=head.src, dst=head.dst, src_port=head.src_port, dst_port=head.dst_port, ttl=head.ttl, length=head.length,
+    )
+    notes = ("the answer itself, as it was seen: it goes by the flow that NAT and connection tracking keep",)
+    return Path(there.target, there.source, probe, there.answer == "arrived", hops, there.answer_drop, there.lost, notes)
 
 
 def symmetry(there: Path, back: Sequence[Place]) -> Symmetry | None:

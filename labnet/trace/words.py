@@ -12,6 +12,7 @@ COUNTERS: tuple[tuple[str, DropCheck, str], ...] = (
     ("security group: egress", "security-group-egress", "no security group of the sending ENI lets it out"),
     ("security group: ingress", "security-group-ingress", "no security group of the receiving ENI lets it in"),
     ("acl", "acl", "the network ACL of the subnet refuses it"),
+    ("link-local", "no-route", "nothing of the VPC has this link-local address, and none leaves it"),
     ("zone failure", "zone-failure", "an availability zone has failed: no packet enters or leaves its network interfaces"),
     ("zone loss", "zone-loss", "so many packets between two zones are lost on purpose"),
     ("layer 2: source mac", "neighbour", "an ENI sends with its own MAC only"),

@@ -17,6 +17,7 @@ Role = Literal["pod", "node", "vpc", "igw", "nat", "internet", "vgw", "onprem"]
 End = tuple[str, str]
 """One end of a wire: namespace and link."""
 
+DEFAULT_TTL = 64
 RESOLVED = frozenset({"permanent", "reachable", "stale", "delay", "probe", "noarp"})
 
 
@@ -83,6 +84,11 @@ class Host:
         values = [self.sysctl(f"net/ipv4/conf/{where}/{name}") for where in ("all", link)]
         known = [value for value in values if value is not None]
         return max(known) if known else None
+
+    @property
+    def default_ttl(self) -> int:
+        """The TTL of packets that start here (net.ipv4.ip_default_ttl)."""
+        return self.sysctl("net/ipv4/ip_default_ttl") or DEFAULT_TTL
 
     def has_address(self, link: str) -> bool:
         """Does the link carry any IPv4 address?"""

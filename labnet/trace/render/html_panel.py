@@ -12,7 +12,7 @@ from labnet.trace.render.story import Doc, Leg, Step, fabric_says, netfilter, re
 COLOURS = 6
 AWS_WORDS = {
     "source-dest-check": "Source/dest check", "route-table": "Route table", "security-group": "Security group", "acl": "Network ACL",
-    "gateway": "Gateway",
+    "gateway": "Gateway", "zone": "Availability zone",
 }
 
 

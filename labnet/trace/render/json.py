@@ -117,6 +117,7 @@ def _drop(drop: Drop | None) -> dict[str, Any] | None:
     return {
         "hop": drop.hop, "check": drop.check, "text": drop.text, "counter": drop.counter, "state": list(drop.state),
         "counterfactual": {"change": other.change, "verdict": other.verdict, "tried": other.tried} if other is not None else None,
+        "owner": drop.owner, "link": drop.link,
     }
 
 

@@ -15,7 +15,9 @@ from labnet.model.values import frozen
 
 Doc = Mapping[str, Any]
 
-FABRIC_WORDS = {"route-table": "route", "security-group": "group", "acl": "acl", "gateway": "gw", "source-dest-check": "check"}
+FABRIC_WORDS = {
+    "route-table": "route", "security-group": "group", "acl": "acl", "gateway": "gw", "source-dest-check": "check", "zone": "zone",
+}
 """What AWS decides, in a word that fits a note."""
 
 

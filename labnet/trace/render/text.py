@@ -48,7 +48,8 @@ def verdict(path: Path) -> str:
     """``delivered``, or ``dropped at hop N: CHECK: sentence (counter …)``, wrapped."""
     if path.delivered:
         lost = path.answer_drop
-        return _filled(f"delivered; its answer was dropped: {_why(lost)}") if lost is not None else "delivered"
+        where = f", in {lost.owner}" if lost is not None and lost.owner else ""
+        return _filled(f"delivered; its answer was dropped: {_why(lost)}{where}") if lost is not None else "delivered"
     if path.drop is None:
         return "not delivered"
     return _filled(f"dropped at hop {path.drop.hop}: {_why(path.drop)}")

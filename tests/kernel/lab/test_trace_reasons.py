@@ -73,6 +73,24 @@ def test_both_ways_and_rules_that_were_passed_over(labs: Labs) -> None:
     assert "- 512: from all to" not in short and "rule      1536: from" in short
 
 
+def test_the_way_back_through_nat_is_the_answers_own(labs: Labs) -> None:
+    """A packet from the Internet to the pod's private address would say nothing of it."""
+    said = traced(labs, "pod2", "internet", "--both-ways")
+    back = said["back"]
+    assert back["delivered"] and back["from"] == said["to"] and said["symmetric"]["verdict"] is True
+    assert (back["probe"]["src"], back["probe"]["dst"]) == ("8.8.8.8", labs.node("node1")["publicIp"])
+    first, last = back["hops"][0], back["hops"][-1]
+    assert (first["owner"], first["direction"]) == ("internet", "out") and first["time_ns"] > said["hops"][-1]["time_ns"]
+    assert (last["owner"], last["link"], last["direction"]) == ("pod2", "eth0", "in")
+    assert last["frame"]["dst"] == labs.pod("pod2")["ip"] and last["frame"]["src"] == "8.8.8.8"
+    labs.inside("node1", "ip", "route", "add", "blackhole", "8.8.8.8/32")
+    try:
+        lost = traced(labs, "pod2", "internet", "--both-ways", ok=3)
+        assert lost["drop"]["check"] == "blackhole" and lost["back"] is None, "nothing came back"
+    finally:
+        labs.inside("node1", "ip", "route", "del", "blackhole", "8.8.8.8/32")
+
+
 def test_nothing_of_a_trace_stays_on_the_nodes(labs: Labs) -> None:
     before = [labs.inside(node, "nft", "-s", "list", "ruleset") for node in ("node1", "node2", "vpc")]
     traced(labs, "pod2", "pod3")

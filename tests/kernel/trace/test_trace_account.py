@@ -123,7 +123,8 @@ def test_a_policy_that_drops_is_named_by_the_kernel(lab: labs.WalkLab) -> None:
         finally:
             lab.kernel.run(lab.at(labs.NODE_2), ["iptables-nft", "-P", "FORWARD", "ACCEPT"])
     assert path.drop is not None and path.drop.check == "netfilter", render_text(path)
-    assert path.drop.text.endswith("node2: the policy of filter FORWARD")
+    assert path.drop.text.endswith("filter FORWARD: its policy is DROP")
+    assert not [one for one in path.findings if one.kind == "netfilter"]
 
 
 def test_a_drop_by_a_users_own_table_is_confirmed(lab: labs.WalkLab) -> None:
@@ -208,12 +209,26 @@ def test_a_suppressed_default_route_is_passed_over_as_the_kernel_does(lab: labs.
 
 
 def test_a_rule_that_the_walk_does_not_know_is_a_finding(lab: labs.WalkLab) -> None:
-    """Rules that jump to other rules are not read: the kernel goes on with main, the walk with rule 1536."""
-    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "goto", "32766"):
+    """Groups of links are not read: the kernel passes the route over and goes on with rule 1536, the walk takes it."""
+    with with_rule(lab, labs.NODE_1, "to", "10.10.5.5", "lookup", "main", "suppress_ifgroup", "0"):
         path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C).path
-    assert not path.delivered and "lookup" in [one.kind for one in path.findings]
+    assert "lookup" in [one.kind for one in path.findings]
+    assert any("cannot tell what this policy rule does" in note for note in path.notes)
     said = at(path, "node1").kernel
-    assert said is not None and (said.agrees, said.table) == (False, 254)
+    assert said is not None and (said.agrees, said.table) == (False, 2)
+
+
+@pytest.mark.parametrize("words", [
+    ("to", "10.10.5.5", "goto", "32766"), ("ipproto", "udp", "lookup", "main"), ("ipproto", "udp", "dport", "7", "lookup", "main"),
+    ("not", "to", "10.9.9.9", "lookup", "main"), ("uidrange", "0-0", "lookup", "main"),
+])  # fmt: skip
+def test_rules_with_rare_conditions_are_walked_as_the_kernel_does(lab: labs.WalkLab, words: tuple[str, ...]) -> None:
+    with with_rule(lab, labs.NODE_1, *words):
+        path = go(lab, labs.POD_B, "10.10.5.5", labs.POD_C, protocol="udp").path
+    assert "lookup" not in [one.kind for one in path.findings], path.findings
+    said = at(path, "node1").kernel
+    assert said is not None and (said.agrees, said.table) == (True, 254)
+    assert path.drop is not None and path.drop.check == "source-dest-check"
 
 
 # ---- flows and identity ----

@@ -216,15 +216,18 @@ def test_trace_passes_its_words_on(run, backend, tmp_path: Path, monkeypatch: py
     backend.answers["trace"] = {"text": "", "json": {"delivered": True}}
     ran = run("trace", "pod1", "pod2:80", "--protocol", "tcp", "--port", "80", "--both-ways", "-v", "--pcap", "x.pcapng")
     asked = {
-        "from": "pod1", "to": "pod2:80", "protocol": "tcp", "port": 80, "bothWays": True, "rules": True, "pcap": str(tmp_path / "x.pcapng"),
+        "from": "pod1", "to": "pod2:80", "protocol": "tcp", "port": 80, "size": None, "bothWays": True, "rules": True,
+        "pcap": str(tmp_path / "x.pcapng"),
     }
     assert backend.asked[-1] == ("call", "eks", "trace", asked)
     assert "wrote x.pcapng" in ran.err
-    run("trace", "a", "b")
-    assert backend.asked[-1][3] == {"from": "a", "to": "b", "protocol": None, "port": None, "bothWays": False, "rules": False, "pcap": None}
+    run("trace", "a", "b", "--size", "1500")
+    assert backend.asked[-1][3] == {
+        "from": "a", "to": "b", "protocol": None, "port": None, "size": 1500, "bothWays": False, "rules": False, "pcap": None,
+    }
 
 
-@pytest.mark.parametrize("words", [("--protocol", "icmp", "--port", "1"), ("--port", "0"), ("--protocol", "sctp")])
+@pytest.mark.parametrize("words", [("--protocol", "icmp", "--port", "1"), ("--port", "0"), ("--protocol", "sctp"), ("--size", "20")])
 def test_trace_refuses(run, words: tuple[str, ...]) -> None:
     assert run("trace", "a", "b", *words).code == 2
 
@@ -248,7 +251,8 @@ def test_explain_tells_each_component_and_its_verdict_is_the_exit_code(run, back
         "WAY    COMPONENT  ID     PACKET                 VERDICT  WHY",
         "there  eni        eni-1  10.10.0.4 → 10.10.0.5  passes   sends one of its own addresses",
     ]
-    assert backend.asked[-1] == ("call", "eks", "explain", {"from": "pod1", "to": "pod2", "protocol": None, "port": 80, "desired": False})
+    asked = {"from": "pod1", "to": "pod2", "protocol": None, "port": 80, "size": None, "desired": False}
+    assert backend.asked[-1] == ("call", "eks", "explain", asked)
     backend.answers["explain"] = {**answer, "reachable": False, "explanation": STOPS, "components": [PASSES, STOPS]}
     ran = run("explain", "pod1", "pod2", "--port", "80")
     assert (ran.code, ran.out.splitlines()[-1].split()[:3]) == (3, ["back", "network-acl", "acl-1"])

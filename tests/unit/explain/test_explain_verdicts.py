@@ -28,7 +28,7 @@ from labnet.explain.desired import desired_world
 from labnet.explain.explain import End, explain
 from labnet.explain.verdict import Explanation
 from labnet.fabric.plan import plan_all
-from labnet.model.cloud import CloudState, SecurityGroupRule
+from labnet.model.cloud import CloudState, PrivateAddress, SecurityGroupRule
 from labnet.model.cloud_vpc import Peering, PeeringSide
 from labnet.model.netstate import merged
 from labnet.model.zones import ZoneFailure, ZoneLink, ZoneLinkSpec
@@ -37,7 +37,9 @@ LAB, INTERNET = "lnt-cloud", End("internet", "8.8.8.8", internet=True)
 PCX = "pcx-00000000000000001"
 
 
-def judged(cloud: CloudState, source: str | End, target: str | End, protocol: str = "tcp", port: int | None = 80) -> Explanation:
+def judged(
+    cloud: CloudState, source: str | End, target: str | End, protocol: str = "tcp", port: int | None = 80, size: int = 0
+) -> Explanation:
     """A node, an End or an address on either side; nodes hold what their image and the fabric give them."""
     plans = {netns: merged(slices) for netns, slices in plan_all(cloud).items()}
     nodes = {f"{LAB}-{instance.name}": plans[f"{LAB}-{instance.name}"] for instance in cloud.instances.values()}
@@ -51,7 +53,7 @@ def judged(cloud: CloudState, source: str | End, target: str | End, protocol: st
             return End(word, word)
         return End(word, cloud.enis[f"eni-{word}-0"].primary, f"{LAB}-{word}")
 
-    return explain(cloud, world, end(source), end(target), protocol, None if protocol == "icmp" else port)
+    return explain(cloud, world, end(source), end(target), protocol, None if protocol == "icmp" else port, size)
 
 
 def stop(found: Explanation) -> tuple[str, str, str]:
@@ -219,7 +221,25 @@ def test_an_eni_without_instance_and_an_address_that_nobody_has(two: CloudState)
     assert judged(two, "a", "169.254.169.254").reachable, "a service of the VPC"
     assert judged(two, "a", "169.254.169.253", "udp", 53).reachable
     mute = replace(two, vpcs={"vpc-1": replace(two.vpcs["vpc-1"], dns_support=False)})
-    assert not judged(mute, "a", "169.254.169.253", "udp", 53).reachable, "there is no resolver"
+    for resolver in ("169.254.169.253", "10.10.0.2"):
+        assert judged(two, "a", resolver, "udp", 53).reachable and judged(two, "a", resolver, "icmp").reachable
+        found = judged(mute, "a", resolver, "udp", 53)
+        assert stop(found) == ("there", "vpc", codes.NO_POSSIBLE_DESTINATION)
+        assert found.stopped is not None and "enableDnsSupport" in found.stopped.reason
+
+
+def test_a_service_answers_and_its_answer_is_judged_too(two: CloudState) -> None:
+    found = judged(two, "a", "169.254.169.254")
+    assert [(one.way, one.kind) for one in found.components][-3:] == [("there", "vpc"), ("back", "vpc"), ("back", "node")]
+
+
+def test_what_is_too_long_for_an_internet_gateway(two: CloudState) -> None:
+    two = changed(two, "eni-a-0", addresses=(PrivateAddress("10.10.0.10", public="198.51.100.7"),))
+    assert judged(two, "a", "b", "icmp", size=9001).reachable, "inside the VPC"
+    found = judged(two, "a", INTERNET, "icmp", size=1501)
+    assert stop(found) == ("there", "internet-gateway", "") and found.stopped is not None and "MTU 1500" in found.stopped.reason
+    assert judged(two, "a", INTERNET, "icmp", size=1500).reachable
+    assert stop(judged(two, INTERNET, "198.51.100.7", "icmp", size=1501))[:2] == ("there", "internet-gateway")
 
 
 

@@ -26,7 +26,7 @@ from builders_cloud import (
 )
 from builders_routes import routing_steps
 
-from labnet.errors import KernelError
+from labnet.errors import KernelError, TeardownError
 from labnet.fabric import tables
 from labnet.fabric.plan import plan_all
 from labnet.fabric.reconcile import Fabric
@@ -273,3 +273,26 @@ def test_acls_by_steps_and_as_a_whole_plan(lab: Lab) -> None:
     assert {part for _netns, part, _change in lab.changes} == {"acls"}, "a change of ACLs touches nothing else"
     lab.go(with_acl(lab.cloud, "acl-x", entry(1), entry(2, out=True), subnets=("subnet-a",)))
     assert [change.op for *_place, change in lab.changes] == ["remove", "replace", "replace"], "and goes where nothing is refused any more"
+
+
+def test_a_namespace_that_something_holds_takes_nothing_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel has followed by then: the cloud that asked for it must not hear of a failure, and go back alone."""
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+
+    def held(names: Iterable[str]) -> None:
+        FakeKernel.remove_netns(lab.kernel, names)
+        raise TeardownError([KernelError("remove", "lnt-cloud-node1", "namespace", errno.EBUSY)])
+
+    monkeypatch.setattr(lab.kernel, "remove_netns", held)
+    lab.go(terminated(lab.cloud, "node1"))
+    assert lab.heard[-1] == ("lnt-cloud-node1", "held")
+    lab.check()
+
+
+def test_where_no_namespace_goes_none_is_asked_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever keeps a list of them writes it anew each time."""
+    asked: list[object] = []
+    monkeypatch.setattr(lab.kernel, "remove_netns", asked.append)
+    lab.go(with_node(a_cloud(), "node1", "10.10.0.10"))
+    lab.go(assigned(lab.cloud, "eni-node1-0", "10.10.0.50"))
+    assert asked == []

@@ -7,8 +7,7 @@ from dataclasses import replace
 import builders_trace as labs
 import pytest
 
-from labnet.model.netobjects import RuleAction
-from labnet.model.netstate import IptChain, IptRule, KernelState, Neigh, NftTable, Route, Rule, Sysctl
+from labnet.model.netstate import IptChain, IptRule, KernelState, Neigh, NftTable, Route, Rule, RuleAction, RuleExtras, Sysctl
 from labnet.model.packet import Decision, Path, Probe
 from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.hooks import Netfilter
@@ -47,7 +46,15 @@ def at_node_1(path: Path) -> Decision:
         (Rule(100, 7, fwmark=0x80, fwmask=0x80), "fwmark 0x80: the packet's mark is 0x1"),
         (Rule(100, 7, iif="eth9"), "iif eth9: it came by eth0"),
         (Rule(100, 7, oif="eth9"), "oif eth9: no link is asked for"),
-        (Rule(100, suppress_prefixlength=0), "suppressed: default via 10.0.0.254 dev eth1 has a prefix of 0 bits"),
+        (Rule(100, extras=RuleExtras(suppress_bits=0)), "suppressed: default via 10.0.0.254 dev eth1 has a prefix of 0 bits"),
+        (Rule(100, 7, extras=RuleExtras(ip_protocol=6)), "it is for another protocol: the packet is udp"),
+        (Rule(100, 7, extras=RuleExtras(dport=(80, 90))), "dport 80-90: the packet's is 53"),
+        (Rule(100, 7, extras=RuleExtras(sport=(80, 80))), "sport 80-80: the packet's is 40000"),
+        (Rule(100, 7, extras=RuleExtras(tos=0x10)), "tos 0x10: the packet's is 0x00"),
+        (Rule(100, 7, extras=RuleExtras(uids=(1000, 2000))), "uidrange 1000-2000: the packet is root's"),
+        (Rule(100, 7, src="10.0.0.1/32", extras=RuleExtras(inverted=True)), "not: the packet is as it says"),
+        (Rule(100, 7, extras=RuleExtras("nop")), "does nothing"),
+        (Rule(100, 7, extras=RuleExtras("goto", goto=150)), "there is no rule 150 to go to"),
         (Rule(100, 9), "table 9 has no route to 8.8.8.8"),
         (Rule(100, 8), "throw 8.0.0.0/8 table 8: on to the next rule"),
     ],
@@ -55,7 +62,7 @@ def at_node_1(path: Path) -> Decision:
 def test_a_rule_that_was_passed_over_has_its_reason(rule: Rule, reason: str) -> None:
     routes = Route("default", "eth1", via="10.0.0.254"), Route("default", "eth2", table=7), Route("8.0.0.0/8", table=8, type="throw")
     here = host(rule, Rule(200), *routes)
-    answer = lookup(here, Question("8.8.8.8", "10.0.0.1", iif="eth0", mark=1))
+    answer = lookup(here, Question("8.8.8.8", "10.0.0.1", iif="eth0", mark=1, protocol="udp", sport=40_000, dport=53))
     assert [(one.priority, one.won, one.reason) for one in answer.rules] == [(100, False, reason), (200, True, "")]
     assert answer.route is not None and answer.route.dev == "eth1"
 
@@ -65,7 +72,7 @@ def test_a_rule_that_looks_nothing_up_ends_the_packet(action: RuleAction, check:
     lab = labs.a_walk_lab()
     world = lab.world()
     state = world.states[labs.NODE_1]
-    states = {**world.states, labs.NODE_1: KernelState((*state.objects, Rule(100, dst="10.10.5.5/32", action=action)))}
+    states = {**world.states, labs.NODE_1: KernelState((*state.objects, Rule(100, dst="10.10.5.5/32", extras=RuleExtras(action))))}
     path = predict(replace(world, states=states), labs.POD_B, Probe("icmp", "10.10.2.6", "10.10.5.5", ident=7))
     assert path.drop is not None and (path.drop.check, path.drop.hop) == (check, 2)
     assert path.drop.text == f"a policy rule of node1 ends it: 100: from all to 10.10.5.5 {action}"
@@ -74,7 +81,7 @@ def test_a_rule_that_looks_nothing_up_ends_the_packet(action: RuleAction, check:
 
 def test_a_suppressed_default_still_leaves_longer_routes() -> None:
     routes = Route("10.9.0.0/16", "eth1"), Route("default", "eth1"), Route("default", "eth2", table=7)
-    here = host(Rule(100, suppress_prefixlength=0), Rule(200, 7), *routes)
+    here = host(Rule(100, extras=RuleExtras(suppress_bits=0)), Rule(200, 7), *routes)
     assert [lookup(here, Question(dst, "10.0.0.1")).route for dst in ("10.9.1.1", "8.8.8.8")] == [
         Route("10.9.0.0/16", "eth1"), Route("default", "eth2", table=7),
     ]

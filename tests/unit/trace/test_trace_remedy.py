@@ -10,7 +10,7 @@ import builders_trace as labs
 import pytest
 
 from labnet.model.cloud import CloudState
-from labnet.model.netstate import IptRule, Neigh, NftTable, Route, Rule
+from labnet.model.netstate import IptPolicy, IptRule, LinkUp, Neigh, NftTable, Route, Rule
 from labnet.model.packet import Drop, Path, Probe
 from labnet.trace.cloud_changes import cloud_changes
 from labnet.trace.predict import predict
@@ -68,6 +68,14 @@ def no_route_to_the_pod(lab: labs.WalkLab) -> None:
     lab.remove(labs.NODE_2, Route("10.10.5.5/32", labs.VETH_C, scope="link"))
 
 
+def iptables_policy(lab: labs.WalkLab) -> None:
+    lab.add(labs.NODE_2, IptPolicy("filter", "FORWARD", "DROP"))
+
+
+def pod_down(lab: labs.WalkLab) -> None:
+    lab.remove(labs.POD_C, LinkUp("eth0"))
+
+
 @pytest.mark.parametrize(
     ("broken", "check", "change"),
     [
@@ -76,6 +84,8 @@ def no_route_to_the_pod(lab: labs.WalkLab) -> None:
         (no_forwarding, "forwarding-off", "net.ipv4.ip_forward=1 on node2"),
         (iptables_drop, "netfilter", "this rule gone from filter FORWARD of node2: -p icmp -j DROP"),
         (nft_drop, "netfilter", "the nft table inet user gone from node2"),
+        (iptables_policy, "netfilter", "the policy of filter FORWARD of node2 ACCEPT"),
+        (pod_down, "neighbour", "eth0 of pod-c up"),
         (blackhole, "blackhole", "the route gone on node1: blackhole 10.10.5.5 table 2"),
         (wrong_neighbour, "neighbour", f"the neighbour 10.10.5.5 on {labs.VETH_C} of node2 at aa:00:00:00:00:0c (it is at 02:de:ad:be:ef:00)"),
         (no_route_to_the_pod, "neighbour", f"a route on node2: 10.10.5.5 dev {labs.VETH_C} scope link"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from labnet.model.netstate import Addr, IptChain, IptRule, KernelState, NftElement, NftPortChain, NftTable
+from labnet.model.netstate import Addr, IptChain, IptPolicy, IptRule, KernelState, NftElement, NftPortChain, NftTable
 from labnet.trace.flight import InFlight, Outcome
 from labnet.trace.hooks import Netfilter
 from labnet.trace.iptables_rule import Match, masked, parse_rule
@@ -198,3 +200,25 @@ def test_elements_over_several_lines_are_read() -> None:
     found = parse_body(body)
     assert found.elements["s"] == ((("10.0.0.1",), None), (("10.0.0.2",), None))
     assert [rule.text for rule in found.chains["c"].rules] == ["ip saddr @s accept"]
+
+
+def test_the_policy_of_a_built_in_chain_decides_at_its_end() -> None:
+    policy = IptPolicy("filter", "FORWARD", "DROP")
+    outcome = through("forward", policy)
+    assert (outcome.verdict, outcome.rule) == ("drop", "filter FORWARD: its policy is DROP")
+    assert [(rule.chain, rule.number, rule.verdict) for rule in outcome.rules] == [("FORWARD", 0, "DROP")]
+    assert through("forward", policy, IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "accept"
+    assert through("forward", IptPolicy("filter", "FORWARD", "DROP", "legacy"), IptRule("filter", "FORWARD", "-j ACCEPT")).verdict == "drop"
+    assert through("input", policy).verdict == "accept"
+
+
+@pytest.mark.parametrize(("spec", "first", "answer"), [
+    ("-m conntrack --ctstate RELATED,ESTABLISHED -j DROP", "accept", "drop"), ("-m conntrack --ctstate NEW -j DROP", "drop", "accept"),
+    ("-p icmp -m icmp --icmp-type 8 -j DROP", "drop", "accept"), ("-p icmp -m icmp --icmp-type 0 -j DROP", "accept", "drop"),
+])  # fmt: skip
+def test_an_answer_is_of_a_known_flow(spec: str, first: str, answer: str) -> None:
+    packet = replace(PACKET, protocol="icmp")
+    rule = IptRule("filter", "FORWARD", spec)
+    assert through("forward", rule, packet=packet).verdict == first
+    assert through("forward", rule, packet=replace(packet, answers=True)).verdict == answer
+    assert not replace(packet, answers=True).arrived("eth0").answers, "another namespace knows nothing of it"
