@@ -122,12 +122,16 @@ def test_a_stream_into_tshark_that_leaves_ends_it_quietly(deck: Labs) -> None:
     assert program, "tshark is missing: make dev installs it"
     with capturing(deck, "all", "-w", "-", "--filter", "icmp") as process:
         words = [program, "-n", "-l", "-i", "-", "-c", "4", "-T", "fields", "-e", "frame.interface_name", "-e", "ip.dst"]
-        with subprocess.Popen(words, stdin=process.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as reader:
+        reader = subprocess.Popen(words, stdin=process.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
             assert process.stdout is not None
             process.stdout.close()
             process.stdout = None
             pinged(deck, "pod2", "8.8.8.8")
             out, _ = reader.communicate(timeout=LIMIT_S)
+        finally:
+            reader.kill()  # it would wait for packets for ever
+            reader.communicate()
         _, said = process.communicate(timeout=LIMIT_S)
     assert [line.split("\t") for line in out.splitlines()[:1]] == [[f"{deck.name}-pod2/eth0", "8.8.8.8"]]
     assert said == "listening in 8 namespaces, filter 'icmp'\n"
