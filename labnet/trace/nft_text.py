@@ -21,6 +21,7 @@ VERDICTS = frozenset({"accept", "drop", "return", "continue", "reject"})
 COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">=", "eq", "ne", "lt", "gt", "le", "ge"})
 WORD_COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
 NAT_FLAGS = frozenset({"random", "fully-random", "persistent", ","})
+NUMBER_WITH_BITS = re.compile(r"(0x[0-9a-f]+|[0-9]+)/([0-9]|[12][0-9]|3[0-2])")
 MASK_WORDS = {"&": "&", "and": "&", "|": "|", "or": "|"}
 
 
@@ -347,7 +348,11 @@ class _RuleReader:
             operator = WORD_COMPARISONS.get(word, word)
         if self.peek().startswith("@"):
             return Condition(key, operator, named=self.take()[1:])
-        return Condition(key, operator, literal=self.literal())
+        literal = self.literal()
+        found = NUMBER_WITH_BITS.fullmatch(literal.elements[0][0]) if mask is None and len(names) == len(literal.elements) == 1 else None
+        if found is not None:  # nft prints a mask of leading bits as a length, also behind a mark
+            return Condition(Field(names, (0xFFFFFFFF << 32 - int(found[2])) & 0xFFFFFFFF), operator, literal=Literal(((found[1],),)))
+        return Condition(key, operator, literal=literal)
 
     def expression(self) -> Expression:
         """A literal, a map lookup, or a field with a mask."""

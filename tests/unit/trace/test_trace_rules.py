@@ -107,6 +107,7 @@ def test_hooks_run_in_order_of_priority() -> None:
         ("meta l4proto { icmp, udp } drop", False), ("iifname . ip saddr @pairs drop", True), ("oifname . ip saddr @pairs drop", False),
         ("ct state established,related drop", False), ("ct state new drop", True), ("ip daddr vmap { 10.0.0.2 : drop }", True),
         ("ip ttl > 64 drop", False), ("ip ttl >= 64 drop", True), ("meta mark & 0xff == 0 drop", True), ("jump other", True),
+        ("meta mark 0x60000000/3 drop", False), ("meta mark 0x00000000/3 drop", True), ("meta mark != 0x60000000/3 drop", True),
         ("ip6 saddr ::1 drop", False),
         ("add @seen { ip saddr } drop", True), ("icmp type echo-request drop", False), ("reject with icmp port-unreachable", True),
     ],
