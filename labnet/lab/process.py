@@ -34,6 +34,8 @@ from labnet.lab.world import World
 from labnet.model.scenario import Scenario
 from labnet.sim.clock import LabClock, new_event_loop
 
+OF_A_TRACE = ("scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text")
+"""What only a trace needs, loaded so that the first one need not wait."""
 BREATH_S = 0.2
 """How long a lab that has come up loads nothing more: a command starts in half of that."""
 
@@ -149,7 +151,8 @@ async def _load_the_rest(world: World, control: ControlServer) -> None:
     await world.resolvers.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
-    await asyncio.to_thread(importlib.import_module, "scapy.layers.inet")
+    for module in OF_A_TRACE:
+        await asyncio.to_thread(importlib.import_module, module)
 
 
 def _ready(waiting: list[dict[str, str]], world: World, registry: Registry) -> dict[str, Any]:

@@ -16,14 +16,10 @@ from labnet.lab.explaining import explanation
 from labnet.lab.scene import scene
 from labnet.lab.sites_setup import outside
 from labnet.lab.targets import Known, Target
-from labnet.lab.tracing_judge import judged
 from labnet.model import names
 from labnet.model.packet import Path as PacketPath
 from labnet.model.values import frozen
-from labnet.trace.cloud_changes import cloud_changes
-from labnet.trace.identity import identified
 from labnet.trace.load import observed_world
-from labnet.trace.symmetry import symmetry, way_back
 from labnet.trace.world import End, Role, World, wires_of
 
 if TYPE_CHECKING:
@@ -96,6 +92,9 @@ class Tracer:
                 raise UsageError(f"nothing of this lab has the address {end.name}", hint)
         results = [await self._one_way(source, target, cast(Protocol, protocol), port, size_bytes)]
         if both_ways and _is_translated(results[0].path, target):
+            from labnet.trace.identity import identified
+            from labnet.trace.symmetry import way_back
+
             frames = results[0].frames
             owners = self._roles({frame.netns for frame in frames})[1]
             back = way_back(results[0].path, identified(frames, results[0].path.probe), owners)
@@ -106,6 +105,8 @@ class Tracer:
 
     async def _one_way(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
         """One probe, followed, and set beside what `explain` says."""
+        from labnet.lab.tracing_judge import judged  # late, as all that only a trace needs: the lab comes up without
+
         result = await asyncio.to_thread(self._run, source, target, protocol, port, size_bytes)
         try:
             asked = source, target, protocol, result.path.probe.dst_port or None, size_bytes
@@ -115,6 +116,7 @@ class Tracer:
         return replace(result, path=judged(result.path, self._lab.ec2.state, said, self._roles({hop.netns for hop in result.path.hops})[0]))
 
     def _run(self, source: Target, target: Target, protocol: Protocol, port: int | None, size_bytes: int) -> TraceResult:
+        from labnet.trace.cloud_changes import cloud_changes
         from labnet.trace.run import TraceRequest, trace
 
         door = self.kernel()
@@ -162,6 +164,7 @@ class Tracer:
     def _told(self, results: list[TraceResult], verbose: bool) -> Traced:
         from labnet.trace.render.json import render_json
         from labnet.trace.render.text import render_symmetry, render_text
+        from labnet.trace.symmetry import symmetry
 
         text = "\n\n".join(render_text(result.path, result.macs, verbose=verbose) for result in results)
         path = results[0].path
