@@ -36,8 +36,8 @@ from labnet.sim.clock import LabClock, new_event_loop
 
 OF_A_TRACE = ("scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text")
 """What only a trace needs, loaded so that the first one need not wait."""
-BREATH_S = 0.2
-"""How long a lab that has come up loads nothing more: a command starts in half of that."""
+BREATH_S = 0.4
+"""How long a lab that has come up loads nothing more: a command starts in half of that, on a slow machine too."""
 
 
 def log(text: str) -> None:
@@ -145,7 +145,7 @@ async def _load_the_rest(world: World, control: ControlServer) -> None:
     await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.sleep(BREATH_S)
     while "reconcile" in control.serving:
-        await asyncio.sleep(BREATH_S / 10)
+        await asyncio.sleep(BREATH_S / 20)
     if world.workloads is not None:
         await world.workloads.answer()
     await world.resolvers.answer()
