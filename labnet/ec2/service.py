@@ -2,13 +2,13 @@
 
 A call that changes something is computed first, then written to the store, then made true in the kernel, then answered; when
 the kernel refuses, the store gets the old objects back and the caller an InternalError: state, store and kernel agree.
-Before that `behaviour` may refuse it or make it wait.
+Before that `behaviour` may refuse it or make it wait. Calls of one turn of the loop that only add are made true in one go (`queue`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 from operator import is_not
@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 
 from labnet.ec2 import moments
-from labnet.ec2.behaviour import Behaviour, Verdict
+from labnet.ec2.behaviour import Behaviour
 from labnet.ec2.cloud import execute
+from labnet.ec2.queue import TOGETHER, Outcome, Queue, Request, told
 from labnet.ec2.rules.request import Context
 from labnet.ec2.sdk import Retries
 from labnet.errors import Ec2Error, KernelError
@@ -50,6 +51,7 @@ class Ec2Service:
         self._name_taken = name_taken
         self.behaviour = Behaviour(clock.now_s, (state.seed, state.lab))
         self._moments: moments.Moments = ()
+        self._queue = Queue(self._together)
 
     def client(self, caller: str) -> Ec2Client:
         """The Ec2Api port for one caller."""
@@ -57,14 +59,14 @@ class Ec2Service:
 
     def call(self, caller: str, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One request, whole before the next begins, at once whatever latency is set. Errors: Ec2Error."""
-        return self._carry_out(caller, action, params, self._clock.now_s(), self.behaviour.judge(caller, action, params))
+        return self._alone(Request(caller, action, params, self._clock.now_s(), self.behaviour.judge(caller, action, params)))
 
     async def acall(self, caller: str, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """One request after its latency; then whole before the next begins. Errors: Ec2Error."""
-        start_s, verdict = self._clock.now_s(), self.behaviour.judge(caller, action, params)
-        if verdict.latency_s > 0:
-            await self._clock.sleep(verdict.latency_s)
-        return self._carry_out(caller, action, params, start_s, verdict)
+        """One request after its latency; then whole before the next begins, or together with others that only add. Errors: Ec2Error."""
+        request = Request(caller, action, params, self._clock.now_s(), self.behaviour.judge(caller, action, params))
+        if request.verdict.latency_s > 0:
+            await self._clock.sleep(request.verdict.latency_s)
+        return await self._queue.join(request) if action in TOGETHER else self._alone(request)
 
     def metadata_state(self, instance_id: str | None) -> CloudState:
         """The cloud as the metadata service knows it for an instance."""
@@ -73,29 +75,61 @@ class Ec2Service:
             return self.state
         return moments.seen(self._moments, self.state, instance_id, self._clock.now_s(), delay_s)
 
-    def _carry_out(self, caller: str, action: str, params: Mapping[str, Any], start_s: float, verdict: Verdict) -> dict[str, Any]:
-        try:
-            if verdict.refusal is not None:
-                raise verdict.refusal
-            answer = self._serve(caller, action, params, self._clock.now_s())
-        except Ec2Error as error:
-            self._note(caller, action, params, start_s, error.code, verdict)
-            raise
-        self._note(caller, action, params, start_s, "OK", verdict)
-        return answer
+    def _alone(self, request: Request) -> dict[str, Any]:
+        """Carry one request out, after those that were asked before; who only reads need not wait for what nobody was told yet.
 
-    def _serve(self, caller: str, action: str, params: Mapping[str, Any], now_s: float) -> dict[str, Any]:
+        Errors: Ec2Error.
+        """
+        if not request.action.startswith("Describe"):
+            self._queue.serve()
+        return told(self._outcome(request))
+
+    def _outcome(self, request: Request) -> Outcome:
+        """Carry one request out: its answer or its error."""
         old = self.state
-        new, answer = execute(old, action, params, Context(now_s, self._limits, caller, self._name_taken))
+        new, outcome = self._decided(old, request)
+        if new is not old and not isinstance(outcome, Exception):
+            try:
+                self._make_true(old, new, self._clock.now_s())
+            except KernelError as error:  # all else is a fault of ours, not the kernel's word: told as it is
+                outcome = Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500)
+                outcome.__cause__ = error
+            except Exception as error:  # noqa: BLE001 - it goes to the caller, here or in the next turn of the loop
+                return error
+        self._note(request, outcome)
+        return outcome
+
+    def _together(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Decide requests one after the other and make all true in one go; if that fails, each alone, to know which it is."""
+        if len(requests) == 1:
+            return [self._outcome(requests[0])]
+        old = new = self.state
+        outcomes: list[Outcome] = []
+        for request in requests:
+            new, outcome = self._decided(new, request)
+            outcomes.append(outcome)
         if new is not old:
             try:
-                self._make_true(old, new, now_s)
-            except KernelError as error:  # all else is a fault of ours, not the kernel's word: told as it is
-                raise Ec2Error("InternalError", f"An internal error has occurred: {error.message}", 500) from error
-        return answer
+                self._make_true(old, new, self._clock.now_s())
+            except Exception:  # noqa: BLE001 - whoever causes it hears of it below
+                return [self._outcome(request) for request in requests]
+        for request, outcome in zip(requests, outcomes, strict=True):
+            self._note(request, outcome)
+        return outcomes
+
+    def _decided(self, state: CloudState, request: Request) -> tuple[CloudState, Outcome]:
+        """The state after a request, and its answer or error; nothing happens yet."""
+        if request.verdict.refusal is not None:
+            return state, request.verdict.refusal
+        context = Context(self._clock.now_s(), self._limits, request.caller, self._name_taken)
+        try:
+            return execute(state, request.action, request.params, context)
+        except Exception as error:  # noqa: BLE001 - an Ec2Error mostly; a fault of ours is told to this caller alone
+            return state, error
 
     def change(self, rule: Callable[[CloudState], CloudState]) -> None:
         """What no call does happens to the cloud: a zone fails. Carried out as a call is. Errors: those of the rule; KernelError."""
+        self._queue.serve()
         old = self.state
         new = rule(old)
         if new is not old:
@@ -141,15 +175,17 @@ class Ec2Service:
         if old.counters is not new.counters:
             self._store.put("ec2/meta", COUNTERS, dict(new.counters))
 
-    def _note(self, caller: str, action: str, params: Mapping[str, Any], start_s: float, result: str, verdict: Verdict) -> None:
-        if self._store is None:
+    def _note(self, request: Request, outcome: Outcome) -> None:
+        if self._store is None or (isinstance(outcome, Exception) and not isinstance(outcome, Ec2Error)):
             return
-        said = msgspec.json.encode(params, enc_hook=str, order="sorted")
-        digest = hashlib.sha256(said).hexdigest()[:12]
-        record: dict[str, Any] = {"time": start_s, "caller": caller, "action": action, "result": result, "digest": digest}
-        record["latency"] = round(self._clock.now_s() - start_s, 6)
-        if verdict.tokens is not None:
-            record["tokens"] = round(verdict.tokens, 3)
+        said = msgspec.json.encode(request.params, enc_hook=str, order="sorted")
+        record: dict[str, Any] = {
+            "time": request.start_s, "caller": request.caller, "action": request.action,
+            "result": outcome.code if isinstance(outcome, Ec2Error) else "OK", "digest": hashlib.sha256(said).hexdigest()[:12],
+        }
+        record["latency"] = round(self._clock.now_s() - request.start_s, 6)
+        if request.verdict.tokens is not None:
+            record["tokens"] = round(request.verdict.tokens, 3)
         self._store.append(LEDGER, record)
 
 

@@ -17,6 +17,10 @@ PR_SET_PDEATHSIG = 1
 END_S = 10.0
 """How long a process may take for the piece of work in which SIGTERM meets it."""
 MOST_DESCRIPTORS = 1 << 20
+SO_SNDBUFFORCE = 32
+SEND_BYTES = 64 << 20
+"""Room for what thousands of pods give to say, so that neither side waits while it hands that over: by itself a socket takes some
+hundred short records, and a helper that works ahead stands still when nobody has listened yet."""
 
 Work = Callable[[socket.socket], None]
 
@@ -26,6 +30,8 @@ class Forked:
 
     def __init__(self, work: Work, *, nice: int = 0) -> None:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:

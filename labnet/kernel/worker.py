@@ -23,11 +23,8 @@ from labnet.kernel.linkbook import End
 from labnet.kernel.netns import NETNS_DIR
 from labnet.model.netstate import Batch, Change
 
-SO_SNDBUFFORCE = 32
 NICE = 5
 """Whoever plans comes first: what is to be done follows from it."""
-SEND_BYTES = 64 << 20
-"""Room for the jobs of thousands of pods, so that nobody waits while he hands them over."""
 _LENGTH = struct.Struct("=Q")
 
 Jobs = Sequence[Sequence[Batch]]
@@ -53,7 +50,6 @@ class Worker:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._forked = Forked(self._work, nice=NICE)
-        self._forked.socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
         self._listener: threading.Thread | None = None
         self.alive = True
         """False once it has ended: what is submitted then fails."""

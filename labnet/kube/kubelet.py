@@ -11,7 +11,7 @@ Source: docs/sources.md#kubelet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ OnRunning = Callable[[PodView, str], None]
 """Start a pod's containers in a namespace. Errors: LabnetError, tried again after a back-off."""
 OnGone = Callable[[PodView], None]
 """Stop whatever of a pod's containers runs."""
+Turn = Callable[[], Awaitable[object]]
+"""Await it before a pod is attached: whose turn comes when, among all that wait on all nodes."""
 
 
 @frozen
@@ -73,11 +75,11 @@ class Kubelet:
 
     def __init__(
         self, settings: KubeletSettings, *, store: KubeStore, runtime: Runtime, kernel: Kernel, slices: Slices, clock: Clock,
-        events: Events, on_running: OnRunning, on_gone: OnGone,
+        events: Events, on_running: OnRunning, on_gone: OnGone, turn: Turn,
     ) -> None:
         self._settings, self._store, self._runtime = settings, store, runtime
         self._kernel, self._slices, self._clock, self._events = kernel, slices, clock, events
-        self._on_running, self._on_gone = on_running, on_gone
+        self._on_running, self._on_gone, self._turn = on_running, on_gone, turn
         self._pods: dict[str, _Sandbox] = {}
         self._held: list[_Sandbox] = []
         self._ended: list[_Sandbox] = []
@@ -152,6 +154,7 @@ class Kubelet:
     async def _bring_up(self, box: _Sandbox) -> None:
         address = self._settings.host_ip if box.pod.host_network else box.pod.ip
         while not box.attached and not box.pod.host_network:
+            await self._turn()
             try:
                 address = _address(await self._attach(box))
             except (LabnetError, OSError) as error:

@@ -19,7 +19,7 @@ from labnet.ipamd.daemon import Ipamd, NodeIdentity
 from labnet.ipamd.settings import Settings
 from labnet.kernel import iptables
 from labnet.kube.annotations import StoredAnnotations
-from labnet.kube.kubelet import Kubelet, KubeletSettings
+from labnet.kube.kubelet import Kubelet, KubeletSettings, Turn
 from labnet.kube.node_objects import KubeNodeObjects
 from labnet.kube.store import KubeStore
 from labnet.lab.aws_node import AwsNode, Env, Tell
@@ -53,6 +53,7 @@ class NodeParts:
     kube: KubeStore
     host: Host
     workloads: Workloads | None
+    turn: Turn
     log: Log
 
 
@@ -187,6 +188,7 @@ class NodeAgent:
         return Kubelet(
             KubeletSettings(parts.lab, self._node.name, host_ip), store=parts.kube, runtime=self._runtime, kernel=parts.kernel,
             slices=parts.slices, clock=parts.clock, events=parts.events, on_running=self._run_pod, on_gone=self._end_pod,
+            turn=parts.turn,
         )
 
     def _run_pod(self, pod: PodView, netns: str) -> None:

@@ -41,6 +41,7 @@ from labnet.model.cluster import PodView, pod_document
 from labnet.model.scenario import NodeSpec, PodSpec, Scenario
 from labnet.ports import Kernel, Store
 from labnet.sim.clock import LabClock
+from labnet.sim.pace import Pace
 
 Tell = Callable[..., None]
 
@@ -66,7 +67,7 @@ class World:
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
         parts = NodeParts(
             lab=lab, seed=scenario.seed, kernel=kernel, slices=self.slices, clock=clock, events=self.events, ec2=self.ec2, kube=self.kube,
-            host=self.host, workloads=self.workloads, log=log,
+            host=self.host, workloads=self.workloads, turn=Pace(), log=log,
         )
         self.fleet = Fleet(parts, scenario.cni, self._guarded, always_exec=scenario.kubelet_exec == "always")
         self.env: Mapping[str, str] = scenario.cni.env

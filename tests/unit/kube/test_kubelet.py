@@ -19,6 +19,7 @@ from labnet.model import names
 from labnet.model.cluster import PodView, node_document, pod_document
 from labnet.model.netstate import Slice, Sysctl
 from labnet.sim.clock import LabClock, new_event_loop
+from labnet.sim.pace import Pace
 
 REFUSED = "add cmd: failed to assign an IP address to container"
 
@@ -95,6 +96,7 @@ class Cluster:
         return Kubelet(
             KubeletSettings("lab", "node1", "10.0.0.4"), store=self.store, runtime=runtime, kernel=self.kernel, slices=self.slices,
             clock=self.clock, events=self, on_running=self.start, on_gone=lambda pod: self.workload.append(f"stop {pod.key}"),
+            turn=Pace(),
         )
 
     def record(self, object, reason, message):  # noqa: A002
