@@ -196,6 +196,14 @@ class LinuxKernel(Witness):
             self._told[name] = inode
         return met
 
+    def _untell(self, netns: str, changes: Iterable[Change]) -> None:
+        """Links came that the workers do not know: they are told anew, else they would give away an index that is taken."""
+        for change in changes:
+            if change.op == "add" and isinstance(change.object, Link):
+                self._told.pop(netns, None)
+                if change.object.peer is not None:
+                    self._told.pop(change.object.peer.netns, None)
+
     def _hear(self, jobs: Sequence[Sequence[Batch]], outcome: Sequence[Exception | None], links: Iterable[NewLink]) -> None:
         """Note what the worker has done as if it had been done here."""
         with self._lock:
@@ -231,6 +239,8 @@ class LinuxKernel(Witness):
     def _make(self, visit: Visit, maker: str, netns: str, changes: list[Change], done: Done) -> None:
         if maker == "rtnl":
             self._writer.apply(visit, netns, changes, done)
+            if self._crew is not None:
+                self._untell(netns, changes)
         elif maker == "sysctl":
             sysctl.apply(visit.fd(netns), netns, changes, done)
         else:

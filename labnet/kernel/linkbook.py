@@ -34,6 +34,15 @@ class LinkBook:
         highest = max((index for index, _name, _mtu in found), default=0)
         self._next[netns] = max(self._next.get(netns, 0), highest + 1)
 
+    def join(self, netns: str, links: Iterable[tuple[int, str, int]]) -> None:
+        """(index, name, MTU in bytes) of links that are there too; those of a namespace that was never read are all that are known."""
+        if not self.knows(netns):
+            self.learn(netns, links)
+            return
+        for index, name, mtu_bytes in links:
+            self.put((netns, name), index)
+            self.set_mtu(netns, name, mtu_bytes)
+
     def names(self, netns: str) -> dict[int, str]:
         """Index → name."""
         return {index: name for name, index in self._indexes.get(netns, {}).items()}

@@ -13,7 +13,7 @@ class ServingDoor(LinuxKernel):
     """A LinuxKernel that makes no namespaces and works in those of another process."""
 
     def meet(self, met: Met) -> None:
-        """These namespaces are ours for now, with these links; one that is another than before is known no more."""
+        """These namespaces are ours for now, with these links beside those that we made; one that is another than before is known no more."""
         for name, (inode, links) in met.items():
             if self._spaces.known.get(name, inode) != inode:
                 self._writer.book.forget(name)
@@ -22,7 +22,7 @@ class ServingDoor(LinuxKernel):
                 continue
             self._spaces.known[name] = inode
             if links:
-                self._writer.book.learn(name, links)
+                self._writer.book.join(name, links)
 
     def links_made(self, jobs: Iterable[Sequence[Batch]]) -> list[NewLink]:
         """The veths that jobs have made here, with the indexes that they got."""

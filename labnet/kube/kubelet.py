@@ -39,8 +39,8 @@ OnRunning = Callable[[PodView, str], None]
 """Start a pod's containers in a namespace. Errors: LabnetError, tried again after a back-off."""
 OnGone = Callable[[PodView], None]
 """Stop whatever of a pod's containers runs."""
-Turn = Callable[[], Awaitable[object]]
-"""Await it before a pod is attached: whose turn comes when, among all that wait on all nodes."""
+Turn = Callable[[str], Awaitable[object]]
+"""Await it, with the node's name, before a pod is attached: whose turn comes when, among all that wait on all nodes."""
 
 
 @frozen
@@ -154,7 +154,7 @@ class Kubelet:
     async def _bring_up(self, box: _Sandbox) -> None:
         address = self._settings.host_ip if box.pod.host_network else box.pod.ip
         while not box.attached and not box.pod.host_network:
-            await self._turn()
+            await self._turn(self._settings.node)
             try:
                 address = _address(await self._attach(box))
             except (LabnetError, OSError) as error:
