@@ -209,6 +209,11 @@ class Kernel(Protocol):
     def open_sockets(self, netns: str, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
         """Several at once: (family, type, protocol) each. All or none."""
 
+    def listen(self, netns: str, ports: Sequence[tuple[str, int]]) -> list[socket.socket]:
+        """A socket for each port ("tcp" or "udp", number) on every IPv4 address of the namespace, not blocking: connections queue from now
+        on, and a datagram tells to which address it was sent. All or none. Errors: KernelError (EADDRINUSE).
+        """
+
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
     ) -> ProgramResult:

@@ -258,20 +258,22 @@ class Datastore:
         return found
 
     def _stats(self, entry: EniEntry, now_s: float) -> EniStats:
-        candidates = self._of(entry)
+        candidates, given = self._of(entry), self._by_address
         of_mode = sorted(entry.prefixes, key=bounds) if self.prefix_mode else candidates
         of_other = entry.addresses if self.prefix_mode else entry.prefixes
+        free = tuple(block for block in of_mode if not self.in_use(block))
+        cooling = 0
+        if self._freed_at_s:  # most pools have nothing to look for
+            cooling = sum(self._cooling(address, now_s) for block in (*of_mode, *of_other) for address in _addresses_of(block))
         return EniStats(
             id=entry.id, primary=entry.primary, age_s=now_s - entry.added_at_s, slots=len(entry.addresses) + len(entry.prefixes),
-            total=len(candidates), assigned=sum(address in self._by_address for address in candidates),
-            cooling=sum(self._cooling(address, now_s) for block in (*of_mode, *of_other) for address in _addresses_of(block)),
-            free_blocks=tuple(block for block in of_mode if not self.in_use(block)),
-            has_pods=any(self.in_use(block) for block in (*of_mode, *of_other)), excluded=entry.excluded,
+            total=len(candidates), assigned=len(given.keys() & candidates) if given else 0, cooling=cooling, free_blocks=free,
+            has_pods=len(free) < len(of_mode) or any(self.in_use(block) for block in of_other), excluded=entry.excluded,
         )
 
     def in_use(self, block: str) -> bool:
         """Has a pod this address, or one of this prefix?"""
-        return any(address in self._by_address for address in _addresses_of(block))
+        return any(address in self._by_address for address in prefix_addresses(block)) if "/" in block else block in self._by_address
 
 
 def _addresses_of(block: str) -> tuple[str, ...]:

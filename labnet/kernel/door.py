@@ -18,7 +18,7 @@ from itertools import groupby
 
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
-from labnet.kernel import observe, sysctl, teardown
+from labnet.kernel import observe, servers, sysctl, teardown
 from labnet.kernel.crew import Crew
 from labnet.kernel.jobs import additions_only, by_stages, named_in, together
 from labnet.kernel.linkbook import LinkBook
@@ -136,6 +136,8 @@ class LinuxKernel(Witness):
                 self._told.pop(name, None)
                 self._writer.book.forget(name)
                 self._tables.pop(name, None)
+                for sock in self._nursery.sockets(name).values() if self._nursery is not None else ():
+                    sock.close()
                 inode = self._spaces.forget(name)
                 if inode is not None:
                     found[name] = inode
@@ -328,6 +330,20 @@ class LinuxKernel(Witness):
         except OSError as error:
             what = ", ".join(f"family {family}" for family in dict.fromkeys(kind[0] for kind in kinds))
             raise KernelError("open socket", netns, what, error.errno or 0) from error
+        finally:
+            os.close(fd)
+
+    def listen(self, netns: str, ports: Sequence[tuple[str, int]]) -> list[socket.socket]:
+        """Sockets on which servers are asked (see ports.Kernel); the caller closes them. Errors: KernelError; then none is open."""
+        stock = self._nursery.sockets(netns) if self._nursery is not None else {}
+        if stock and tuple(stock) == tuple(ports):
+            return list(stock.values())
+        for sock in stock.values():
+            sock.close()
+        fd = self._spaces.open(netns)
+        try:
+            with namespaces.enter(fd):
+                return list(servers.opened(netns, ports).values())
         finally:
             os.close(fd)
 

@@ -277,6 +277,10 @@ class FakeKernel:
         """Refused. Errors: EOPNOTSUPP."""
         return [self.open_socket(netns, *kind) for kind in kinds]
 
+    def listen(self, netns: str, ports: Sequence[tuple[str, int]]) -> list[socket.socket]:
+        """Refused. Errors: EOPNOTSUPP."""
+        return [self.open_socket(netns, socket.AF_INET, 0) for _port in ports]
+
     def run(
         self, netns: str, command: Sequence[str], stdin: str = "", timeout_s: float = 30.0, env: Mapping[str, str] | None = None
     ) -> ProgramResult:

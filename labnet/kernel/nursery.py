@@ -1,7 +1,7 @@
 """Namespaces made ahead of their use, by a process of its own: the kernel's half millisecond for each passes beside other work.
 
 What it makes lies under its name like any other namespace and counts as made once it is fetched. What nobody fetches is removed
-when the nursery closes.
+when the nursery closes. Whoever makes a namespace is in it, so the sockets of its servers are opened there and then, and handed over.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ import errno
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 from labnet.errors import KernelError
 from labnet.kernel import netns as namespaces
+from labnet.kernel import servers
 from labnet.kernel.forked import Forked
+from labnet.kernel.servers import Port, Stock
 
 _RECORD = struct.Struct("=Iq")
 """Which name, and the nsfs inode of its namespace; minus an errno when it could not be made."""
+MOST_PORTS = 64
+"""So many descriptors come with one record; a pod with more ports opens all of them itself (the kernel takes up to 253)."""
 
 
 class Nursery:
-    """Makes the named namespaces in order from the moment of its creation. Close it when done."""
+    """Makes the named namespaces in order from the moment of its creation; `ports` are those on which something will listen in some
+    of them. Close it when done.
+    """
 
-    def __init__(self, names: Sequence[str], netns_dir: str = namespaces.NETNS_DIR) -> None:
+    def __init__(
+        self, names: Sequence[str], netns_dir: str = namespaces.NETNS_DIR, ports: Mapping[str, Sequence[Port]] | None = None
+    ) -> None:
         self._netns_dir = netns_dir
         self._names = tuple(names)
+        self._ports = {name: tuple(dict.fromkeys(found)) for name, found in (ports or {}).items() if len(found) <= MOST_PORTS}
+        self._stock: dict[str, Stock] = {}
         self._coming = set(names)
         self._made: dict[str, int] = {}
         self._forked: Forked | None = Forked(self._work)
@@ -45,6 +58,10 @@ class Nursery:
         """Is it made here, or still to come, and not fetched yet?"""
         return name in self._coming or self._made.get(name, 0) > 0
 
+    def sockets(self, name: str) -> Stock:
+        """The sockets of a fetched namespace, now the caller's; those of its ports that could not be had are missing."""
+        return self._stock.pop(name, {})
+
     def close(self) -> None:
         """Make no more, and remove what nobody fetched. Twice is fine. Errors: KernelError."""
         forked, self._forked = self._forked, None
@@ -54,6 +71,9 @@ class Nursery:
         while self._hear_from(forked.socket):
             pass
         forked.socket.close()
+        for name in list(self._stock):
+            for sock in self.sockets(name).values():
+                sock.close()
         left, self._made = self._made, {}
         for name, inode in left.items():
             if inode > 0:
@@ -64,7 +84,12 @@ class Nursery:
 
     def _hear_from(self, sock: socket.socket) -> bool:
         """Take one record in; False when there are no more."""
-        record = sock.recv(_RECORD.size, socket.MSG_WAITALL)
+        descriptors = array("i")
+        record, ancillary, _flags, _address = sock.recvmsg(
+            _RECORD.size, socket.CMSG_SPACE(MOST_PORTS * descriptors.itemsize), socket.MSG_WAITALL | socket.MSG_CMSG_CLOEXEC
+        )
+        for _level, _kind, data in ancillary:
+            descriptors.frombytes(data)
         if len(record) < _RECORD.size:
             self._coming.clear()
             return False
@@ -72,6 +97,8 @@ class Nursery:
         name = self._names[place]
         self._coming.discard(name)
         self._made[name] = inode
+        if descriptors:
+            self._stock[name] = {port: servers.taken(port, fd) for port, fd in zip(self._ports[name], descriptors, strict=True)}
         return True
 
     def _work(self, sock: socket.socket) -> None:
@@ -81,8 +108,30 @@ class Nursery:
         for place, name in enumerate(self._names):
             if ending:
                 return
+            opened: list[socket.socket] = []
             try:
-                made = namespaces.create([name], self._netns_dir)[name]
+                made = namespaces.create([name], self._netns_dir, partial(self._furnish, opened))[name]
             except KernelError as error:
                 made = -(error.errno or errno.EIO)
-            sock.sendall(_RECORD.pack(place, made))
+            _tell(sock, _RECORD.pack(place, made), opened)
+
+    def _furnish(self, opened: list[socket.socket], name: str, route: socket.socket) -> None:
+        """In a namespace that was made just now: open its sockets, all or none; who needs them will say what is wrong."""
+        route.close()
+        with suppress(KernelError):
+            opened += servers.opened(name, self._ports.get(name, ())).values()
+
+
+def _tell(sock: socket.socket, record: bytes, opened: Sequence[socket.socket]) -> None:
+    """Hand over a record with its sockets, or without them where the kernel lets no more be under way."""
+    try:
+        if opened:
+            socket.send_fds(sock, [record], [one.fileno() for one in opened])
+            return
+    except OSError as error:
+        if error.errno not in (errno.ETOOMANYREFS, errno.EPERM):
+            raise
+    finally:
+        for one in opened:
+            one.close()
+    sock.sendall(record)

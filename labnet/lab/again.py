@@ -15,6 +15,8 @@ from labnet.lab.paths import LabPaths
 from labnet.lab.scenario_source import read_text
 
 STDIN = "-"
+MOST_TOLD = 8
+"""So many pods that are not Running are named in an error; `labnet status` has them all."""
 Event = Callable[[dict[str, Any]], None]
 Again = tuple[dict[str, Any], Sequence[Mapping[str, str]]]
 """The status, and of each warning about the scenario its `field` and `message`."""
@@ -55,9 +57,11 @@ def _running(source: str, run_dir: Path, lab: str | None) -> str | None:
 
 
 def finished(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The status in an answer. Errors: LabnetError 124 naming each pod that is not Running, and why."""
+    """The status in an answer. Errors: LabnetError 124 naming the pods that are not Running, and why."""
     if result.get("waitingFor"):
-        lines = [f"{item['pod']}: {item['reason']}" for item in result["waitingFor"]]
+        missing = result["waitingFor"]
+        lines = [f"{item['pod']}: {item['reason']}" for item in missing[:MOST_TOLD]]
+        lines += [f"and {len(missing) - MOST_TOLD} more"] if len(missing) > MOST_TOLD else []
         hint = "the lab stays: 'labnet status' and 'labnet events' say more; 'labnet down' takes it away"
         raise LabnetError("not Running in time: " + "; ".join(lines), hint, EXIT_TIMEOUT)
     return dict(result["status"])

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from labnet.kernel.crew import Crew, start_crew
 from labnet.kernel.nursery import Nursery
+from labnet.lab.served import ports_of
+from labnet.model.names import pod_netns
+from labnet.model.scenario import PodSpec
 from labnet.model.values import frozen
 
 CREW_FROM_PODS = 64
@@ -26,7 +29,8 @@ class Assistants:
     crew: Crew | None = None
 
 
-def start(namespaces: Sequence[str], pods: int) -> Assistants:
+def start(namespaces: Sequence[str], lab: str, pods: Sequence[PodSpec]) -> Assistants:
     """Begin to make the namespaces, which must stand in the registry already; who gets the assistants ends them."""
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)) // CORES_A_WORKER)
-    return Assistants(Nursery(namespaces), start_crew(workers) if pods >= CREW_FROM_PODS and workers else None)
+    ports = {pod_netns(lab, pod.namespace, pod.name): ports_of(pod.containers) for pod in pods if not pod.host_network}
+    return Assistants(Nursery(namespaces, ports=ports), start_crew(workers) if len(pods) >= CREW_FROM_PODS and workers else None)

@@ -138,10 +138,12 @@ def _log_to(path: Path) -> None:
 def _obey(orders: Orders, sock: socket.socket) -> int:
     from dataclasses import replace
 
-    from labnet.lab import assistants, process, registry
+    from labnet.kernel import descriptors
+    from labnet.lab import assistants, process, registry, served
 
     record = replace(orders.record, pid=os.getpid(), pid_start=registry.process_start(os.getpid()))
     registry.Registry(orders.paths, record).write(record)
     sock.sendall(_PID.pack(os.getpid()))
-    helping = assistants.start(tuple(record.names), len(orders.scenario.pods))
+    helping = assistants.start(tuple(record.names), record.lab, orders.scenario.pods)
+    descriptors.make_room(served.descriptors(orders.scenario))
     return process.run(orders.scenario, orders.paths, record, orders.timeout_s, sock, helping)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from labnet.errors import EXIT_TIMEOUT, InterruptedByUser, LabnetError, NotFoundError, OwnershipError, TeardownError, UsageError
-from labnet.kernel import preflight
-from labnet.lab import client, programs, registry
+from labnet.kernel import descriptors, preflight
+from labnet.lab import client, programs, registry, served
 from labnet.lab.again import finished
 from labnet.lab.launch import Launch, Orders
 from labnet.lab.paths import DEFAULT_RUN_DIR, LabPaths
@@ -60,6 +60,7 @@ def up(scenario: Scenario, options: UpOptions, progress: Report, launch: Launch 
     preflight.check_quick()
     links = scenario.zone_links
     preflight.check_zone_links(loss=any(link.loss_percent for link in links), latency=any(link.round_trip_ms for link in links))
+    descriptors.check(served.descriptors(scenario))
     lab = options.lab or scenario.name
     if not names.is_name(lab):
         raise UsageError(f"{lab!r} is no name for a lab", "lower-case letters, digits and dashes, 32 at most, no dash at the ends")

@@ -20,16 +20,13 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from labnet.errors import KernelError
+from labnet.lab.served import DEFAULT_PORTS
 from labnet.model.cluster import ContainerSpec, PodView
 from labnet.ports import Kernel
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-DEFAULT_PORTS = (("tcp", 80), ("tcp", 8080), ("udp", 7))
-_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-BACKLOG = 128
 UDP_BYTES = 65_535
 
 
@@ -45,7 +42,6 @@ class Served:
     readers: list[socket.socket] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
 
 Spawn = Callable[[str, tuple[str, ...], Mapping[str, str]], "subprocess.Popen[bytes] | None"]
 """Start a program in a namespace with its view: (netns, argv, environment) → the program."""
@@ -69,13 +65,15 @@ class Workloads:
             self._start_container(pod, netns, container)
 
     def serve(self, owner: str, netns: str, ports: Iterable[tuple[str, int]]) -> None:
-        """Open (protocol, port) pairs in a namespace for an owner."""
+        """Open (protocol, port) pairs in a namespace for an owner. Errors: KernelError."""
         served = self._served.setdefault(owner, Served(owner, netns))
-        wanted = tuple(ports)
-        opened = self._kernel.open_sockets(netns, [(socket.AF_INET, _KINDS[protocol], 0) for protocol, _port in wanted])
+        opened = self._kernel.listen(netns, tuple(ports))
         served.sockets += opened
-        for sock, (protocol, port) in zip(opened, wanted, strict=True):
-            self._listen(served, sock, protocol, port)
+        for sock in opened:
+            if self._starting:
+                self._waiting.append((served, sock))
+            else:
+                self._take_up(served, sock)
 
     def stop(self, owner: str) -> None:
         """Close what an owner has open and end its programs, by pid."""
@@ -139,23 +137,6 @@ class Workloads:
         finally:
             loop.remove_reader(handle)
             os.close(handle)
-
-    def _listen(self, served: Served, sock: socket.socket, protocol: str, port: int) -> None:
-        sock.setblocking(False)
-        try:
-            if protocol == "tcp":
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
-                sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_PKTINFO", 8), 1)
-            sock.bind(("0.0.0.0", port))
-            if protocol == "tcp":
-                sock.listen(BACKLOG)
-        except OSError as error:
-            raise KernelError("bind", served.netns, f"{protocol} port {port} for {served.owner}", error.errno or 0) from error
-        if self._starting:
-            self._waiting.append((served, sock))
-        else:
-            self._take_up(served, sock)
 
     def _take_up(self, served: Served, sock: socket.socket) -> None:
         """Begin to answer, or as soon as the HTTP library is there."""
