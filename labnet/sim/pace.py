@@ -37,7 +37,7 @@ class Pace:
         while self._queues and let < self._group:
             name = next(iter(self._queues))
             waiting = self._queues.pop(name)
-            for _place in range(min(self._in_a_row, len(waiting))):
+            for _place in range(min(self._in_a_row, self._group - let, len(waiting))):
                 turn = waiting.popleft()
                 if not turn.done():  # cancelled while it waited
                     turn.set_result(None)

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +97,68 @@ def test_when_the_nursery_was_killed_namespaces_are_made_here(name: Name) -> Non
         kernel.close()
 
 
+def test_servers_of_a_prepared_namespace_are_there_when_it_is_fetched(name: Name) -> None:
+    ports = (("tcp", 80), ("udp", 7))
+    wanted = [name("p0"), name("p1"), name("p2"), name("p3")]
+    kernel = LinuxKernel(nursery=Nursery(wanted, ports={wanted[0]: ports, wanted[1]: ports, wanted[2]: ports}))
+    opened: list[socket.socket] = []
+    try:
+        kernel.create_netns(wanted)
+        assert kernel._nursery is not None and set(kernel._nursery._stock) == set(wanted[:3])
+        inside = [handle.fileno() for handle in kernel._nursery._stock[wanted[0]].values()]
+        opened += kernel.listen(wanted[0], ports)
+        assert [sock.fileno() for sock in opened] == inside, "the ones that were opened over there"
+        opened += kernel.listen(wanted[1], (("tcp", 8080),))  # another port than was said: opened here, and what was there is closed
+        opened += kernel.listen(wanted[3], ports)
+        assert wanted[1] not in kernel._nursery._stock
+        assert [(sock.type, sock.getsockname()[1], sock.getblocking()) for sock in opened] == [
+            (socket.SOCK_STREAM, 80, False), (socket.SOCK_DGRAM, 7, False), (socket.SOCK_STREAM, 8080, False),
+            (socket.SOCK_STREAM, 80, False), (socket.SOCK_DGRAM, 7, False),
+        ]
+        for netns, port in ((wanted[0], 80), (wanted[1], 8080), (wanted[3], 80)):
+            client = kernel.open_socket(netns, socket.AF_INET, socket.SOCK_STREAM)
+            opened.append(client)
+            client.connect(("127.0.0.1", port))
+            assert client.getpeername() == ("127.0.0.1", port)
+        with pytest.raises(KernelError) as caught:
+            kernel.listen(wanted[0], (("tcp", 81), ("tcp", 80)))
+        assert caught.value.errno == errno.EADDRINUSE and "tcp port 80" in str(caught.value)
+        opened += kernel.listen(wanted[0], (("tcp", 81),))
+    finally:
+        for sock in opened:
+            sock.close()
+        kernel.remove_netns(wanted)  # returns when they are gone: nobody holds the sockets of p2, which nobody asked for
+        kernel.close()
+
+
+def test_servers_that_nobody_asked_for_keep_no_namespace(name: Name) -> None:
+    ports = (("tcp", 80),)
+    kernel = LinuxKernel(nursery=Nursery([name("p0"), name("p1")], ports={name("p0"): ports, name("p1"): ports}))
+    try:
+        kernel.create_netns([name("p0")])
+        kernel.finish_preparing()
+        assert not Path(f"/run/netns/{name('p1')}").exists()
+        for sock in kernel.listen(name("p0"), ports):
+            sock.close()
+    finally:
+        kernel.remove_netns([name("p0")])
+        kernel.close()
+
+
+def test_more_is_made_ahead_than_a_socket_takes_by_itself(name: Name) -> None:
+    """Some hundred records fill a socket's usual room: a nursery that waits for its reader makes nothing ahead."""
+    wanted = [name(f"p{number}") for number in range(400)]
+    nursery = Nursery(wanted)
+    kernel = LinuxKernel(nursery=nursery)
+    try:
+        deadline = time.monotonic() + 60
+        while not Path(f"/run/netns/{wanted[-1]}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert Path(f"/run/netns/{wanted[-1]}").exists() and not nursery._made, "all are there, and nobody has listened"
+    finally:
+        kernel.close()
+
+
 def pod(netns: str, node: str, number: int) -> list[Batch]:
     peer = f"eni{number}"
     return [
@@ -142,6 +205,16 @@ def test_what_workers_did_and_what_this_door_does_go_on_from_each_other(crewed: 
     assert crewed.links(node) == {"lo", *(f"eni{number}" for number in range(5))}
     indexes = sorted(item.name for item in crewed.observe(node).all(Link) if item.name != "lo")
     assert indexes == [f"eni{number}" for number in range(5)]
+
+
+def test_a_worker_hears_of_links_that_came_meanwhile(crewed: LinuxKernel, name: Name) -> None:
+    node, pods = name("node"), [name(f"pod{number}") for number in range(3)]
+    crewed.create_netns([node, *pods])
+    assert crewed.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
+    crewed.apply(pod(pods[1], node, 1))
+    assert node not in crewed._told and pods[1] not in crewed._told
+    assert crewed.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None]
+    assert crewed._writer.book.index(node, "eni2") == crewed._writer.book.links(node)[-1][0] == 4, "the next one, not found by a refusal"
 
 
 def test_a_table_that_a_worker_loaded_is_known_here(crewed: LinuxKernel, name: Name) -> None:

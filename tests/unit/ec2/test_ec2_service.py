@@ -235,3 +235,81 @@ def test_metadata_in_process_follows_the_state() -> None:
     with pytest.raises(ImdsError) as caught:
         get("meta-data/mac")
     assert caught.value.status == 404
+
+
+def ask_at_once(service: Ec2Service, asked: list[tuple[str, str, dict[str, Any]]]) -> list[Any]:
+    """Answers or errors of (caller, action, parameters) that are asked in one turn of the loop."""
+
+    async def main() -> list[Any]:
+        calls = [service.acall(caller, action, params) for caller, action, params in asked]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    return asyncio.run(main())
+
+
+def test_what_several_add_in_one_turn_reaches_the_kernel_in_one_go_and_each_is_decided_on_what_the_one_before_left() -> None:
+    service, kernel, subnet = place()
+    create: dict[str, Any] = {"SubnetId": subnet, "SecondaryPrivateIpAddressCount": 2}
+    count = len(kernel.seen)
+    wrong = {"SubnetId": "subnet-0123456789abcdef0"}
+    answers = ask_at_once(service, [(f"node{n}", "CreateNetworkInterface", create if n != 1 else wrong) for n in range(4)])
+    assert isinstance(answers[1], Ec2Error) and answers[1].code == "InvalidSubnetID.NotFound"
+    addresses = [one["PrivateIpAddress"] for n in (0, 2, 3) for one in answers[n]["NetworkInterface"]["PrivateIpAddresses"]]
+    assert len(set(addresses)) == 9
+    assert len(kernel.seen) == count + 1 and len(kernel.seen[-1][1].enis) == 3 == kernel.stored[-1]
+    rows = kernel.store.read("ec2-calls")[-4:]
+    assert [(row["caller"], row["result"]) for row in rows] == [
+        ("node0", "OK"), ("node1", "InvalidSubnetID.NotFound"), ("node2", "OK"), ("node3", "OK"),
+    ]
+
+
+def test_one_after_the_other_they_have_the_same_addresses_and_ids_as_together() -> None:
+    together, apart = place(), place()
+    asked = [(f"node{n}", "CreateNetworkInterface", {"SubnetId": place_[2]}) for place_ in (together,) for n in range(3)]
+    found = ask_at_once(together[0], asked)
+    assert found == [apart[0].call(caller, action, params) for caller, action, params in asked]
+
+
+def test_when_the_kernel_refuses_one_of_several_the_others_are_carried_out() -> None:
+    service, kernel, subnet = place()
+
+    class Choosy(Kernel):
+        def __call__(self, old: CloudState, new: CloudState) -> None:
+            if any(eni.description == "bad" for eni in new.enis.values()):
+                raise KernelError("set", "t-vpc", "link vpbad", errno.ENOMEM)
+
+    service._effects = Choosy()
+    asked = [("a", "CreateNetworkInterface", {"SubnetId": subnet, "Description": word}) for word in ("one", "bad", "two")]
+    one, bad, two = ask_at_once(service, asked)
+    assert isinstance(bad, Ec2Error) and bad.code == "InternalError" and "vpbad" in bad.message
+    ids = {answer["NetworkInterface"]["NetworkInterfaceId"] for answer in (one, two)}
+    assert service.state.enis.keys() == ids == kernel.store.load("ec2/enis").keys()
+
+
+def test_a_change_waits_for_what_was_asked_before_it_and_who_reads_does_not() -> None:
+    service, _kernel, subnet = place()
+    seen: list[int] = []
+
+    async def main() -> None:
+        waiting = asyncio.create_task(service.acall("a", "CreateNetworkInterface", {"SubnetId": subnet}))
+        await asyncio.sleep(0)  # it has joined the queue, which is served when the loop turns
+        seen.append(len(service.call("b", "DescribeNetworkInterfaces", {})["NetworkInterfaces"]))
+        service.call("b", "CreateTags", {"Resources": [subnet], "Tags": [{"Key": "a", "Value": "b"}]})
+        seen.append(len(service.call("b", "DescribeNetworkInterfaces", {})["NetworkInterfaces"]))
+        await waiting
+
+    asyncio.run(main())
+    assert seen == [0, 1]
+
+
+def test_a_caller_who_has_gone_before_his_turn_has_asked_for_nothing() -> None:
+    service, _kernel, subnet = place()
+
+    async def main() -> None:
+        first, second = (asyncio.create_task(service.acall(who, "CreateNetworkInterface", {"SubnetId": subnet})) for who in "ab")
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait({first, second})
+
+    asyncio.run(main())
+    assert len(service.state.enis) == 1

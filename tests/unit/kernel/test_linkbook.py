@@ -47,3 +47,13 @@ def test_a_namespace_that_goes_takes_the_far_ends() -> None:
     assert not book.knows("pod")
     assert book.index("node", "eni1") is None
     assert book.index("node", "lo") == 1
+
+
+def test_links_that_are_there_too_join_those_that_are_known() -> None:
+    book = a_book()
+    book.reserve("node", "eni1")
+    book.join("node", [(1, "lo", 65536), (9, "eth1", 9001)])
+    assert book.names("node") == {1: "lo", 2: "eni1", 9: "eth1"} and book.mtu("node", "eth1") == 9001
+    assert book.reserve("node", "eni2") == 10, "behind the highest of both"
+    book.join("new", [(1, "lo", 65536)])
+    assert book.knows("new") and book.reserve("new", "eth0") == 2
