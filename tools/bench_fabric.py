@@ -11,7 +11,8 @@ On a fabric that labnet's own reconciler makes, as the EC2 API has it: one VPC, 
   largest N, and again with network ACLs that filter. Beside them stands a veth pair of the same MTU between two namespaces. All
   take turns in short runs, so that noise hits all alike; of each round the ratio to its own pair is taken, and of the ratios the median.
 
-Sender and receiver are two processes of this program; their sockets are opened inside the namespaces. Needs root.
+Sender and receiver are two processes of this program, each on a processor of its own, the same ones for the fabrics and the pair: else
+where the scheduler puts them decides more than what is measured. Their sockets are opened inside the namespaces. Needs root.
 
 Usage: bench_fabric.py [--json] [--enis N] [--rounds N] [--only build|changes|traffic]
 """
@@ -218,12 +219,24 @@ def builds(largest: int) -> list[Row]:
 # ---- traffic --------------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def processor(place: int) -> Iterator[None]:
+    """This process is on one processor inside: 0 = the first that it may use, 1 = the second, if there is one."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(allowed)[place % len(allowed)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def apart(work: Callable[[], None]) -> int:
-    """Run something in a process of its own; its id."""
+    """Run something in a process of its own, on the second processor; its id."""
     pid = os.fork()
     if pid == 0:
         try:
-            work()
+            with processor(1):
+                work()
         finally:
             os._exit(0)
     return pid
@@ -243,7 +256,7 @@ def gigabits(here: World) -> float:
         try:
             receiver, _peer = listener.accept()
             sender.close()
-            with receiver:
+            with receiver, processor(0):
                 return _received(receiver)
         finally:
             os.waitpid(pid, 0)
@@ -283,11 +296,12 @@ def round_trip_us(here: World) -> float:
             asking.settimeout(2)
             asking.connect((here.address, PORT))
             times = []
-            for _ in range(PINGS):
-                start = time.perf_counter()
-                asking.send(b"x")
-                asking.recv(16)
-                times.append(time.perf_counter() - start)
+            with processor(0):
+                for _ in range(PINGS):
+                    start = time.perf_counter()
+                    asking.send(b"x")
+                    asking.recv(16)
+                    times.append(time.perf_counter() - start)
             asking.send(b"")
         finally:
             os.waitpid(pid, 0)

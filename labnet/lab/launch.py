@@ -104,7 +104,10 @@ def _live(sock: socket.socket) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     failed: BaseException | None = None
     try:
+        from labnet.kernel import codec
         from labnet.lab import process as _loaded  # noqa: F401 - while nobody waits
+
+        codec.load()  # the first message needs it, here and in the processes that are forked
     except BaseException as error:  # noqa: BLE001 - told when there is a log
         failed = error
     orders = _orders(sock)

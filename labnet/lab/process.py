@@ -17,8 +17,9 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from labnet.errors import EXIT_INTERRUPTED, LabnetError
@@ -36,6 +37,7 @@ from labnet.sim.clock import LabClock, new_event_loop
 
 OF_A_TRACE = ("scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text")
 """What only a trace needs, loaded so that the first one need not wait."""
+COMING_UP_FLUSH_S = 0.05
 BREATH_S = 0.4
 """How long a lab that has come up loads nothing more: a command starts in half of that, on a slow machine too."""
 
@@ -53,7 +55,7 @@ def run(
     """Be the lab's process until SIGTERM. `caller` takes progress, then one `ready` or `error` line. Returns an exit status."""
     clock = LabClock()
     loop = new_event_loop(clock)
-    store = SqliteStore(paths.store, loop.call_soon)
+    store = SqliteStore(paths.store, partial(_later, loop, clock))
     registry = Registry(paths, replace(record, pid=os.getpid()))
     try:
         world = _make_world(scenario, paths, registry, store, clock, assistants)
@@ -61,6 +63,16 @@ def run(
     finally:
         store.close()
         loop.close()
+
+
+def _later(loop: asyncio.AbstractEventLoop, clock: LabClock, flush: Callable[[], None]) -> None:
+    """When what was written goes to the disk: with the loop's turn. While the lab comes up, after a while: what the kernel follows from
+    is flushed before it anyway, and of the rest nobody would take anything up after a kill -9.
+    """
+    if clock.virtual:
+        loop.call_later(COMING_UP_FLUSH_S, flush)
+    else:
+        loop.call_soon(flush)
 
 
 class _Caller:

@@ -1,8 +1,9 @@
 """The Store port: documents and ledgers in SQLite (WAL), and the same in memory for plans and tests.
 
-What one turn of the loop writes is one transaction, made when the loop turns or somebody calls `flush`: a transaction a
-document costs 24 to 56 microseconds, measured, and a pod has ten. Nothing is synced to the disk: a kill -9 loses nothing that was
-flushed; only the end of the machine would, and that ends the lab too.
+What is written soon after each other is one transaction, made when `later` says so or somebody calls `flush`: a transaction a
+document costs 24 to 56 microseconds, measured, and a pod has ten. Of a document that is written several times meanwhile the last one
+counts. Nothing is synced to the disk: a kill -9 loses nothing that was flushed; only the end of the machine would, and that ends the
+lab too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,25 @@ _APPEND = "insert into records (stream, body) values (?, ?)"
 Later = Callable[[Callable[[], None]], object]
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """What the next transaction does to one document: take the one away that is there, put one at a place, or both."""
+
+    removed: bool = False
+    place: int = 0
+    document: Mapping[str, Any] | None = None
+
+
 class SqliteStore:
-    """The store of a running lab. `later` (a loop's `call_soon`) puts the end of a transaction off to the loop's next turn;
-    without it every write is a transaction of its own.
+    """The store of a running lab. `later` puts the end of a transaction off (a loop's `call_soon`: to the loop's next turn); without it
+    every write is a transaction of its own. Documents belong to the store from then on: nobody changes them any more.
     """
 
     def __init__(self, path: Path, later: Later | None = None) -> None:
         self._later = later
-        self._waiting: list[tuple[str, tuple[object, ...]]] = []
+        self._documents: dict[tuple[str, str], _Waiting] = {}
+        self._records: list[tuple[str, str]] = []
+        self._due = False
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("pragma synchronous=off")  # the end of the process loses nothing; the end of the machine ends the lab anyway
@@ -51,12 +63,19 @@ class SqliteStore:
 
     def put(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
         """Write one document; its place among the others stays."""
-        self._place += 1
-        self._write(_PUT, (kind, key, self._place, _encoded(document)))
+        waiting = self._documents.get((kind, key))
+        if waiting is None:
+            waiting = self._documents[kind, key] = _Waiting()
+        if waiting.document is None:
+            self._place += 1
+            waiting.place = self._place
+        waiting.document = document
+        self._written()
 
     def remove(self, kind: str, key: str) -> None:
         """Forget one document."""
-        self._write(_REMOVE, (kind, key))
+        self._documents[kind, key] = _Waiting(removed=True)
+        self._written()
 
     def load(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every document of a kind, oldest first."""
@@ -66,7 +85,8 @@ class SqliteStore:
 
     def append(self, stream: str, record: Mapping[str, Any]) -> None:
         """Add one record to a ledger."""
-        self._write(_APPEND, (stream, _encoded(record)))
+        self._records.append((stream, _encoded(record)))
+        self._written()
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """The records of a ledger."""
@@ -76,38 +96,35 @@ class SqliteStore:
 
     def flush(self) -> None:
         """Write what waits, all of it or, when SQLite fails, nothing."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        self._due = False
+        documents, records = self._documents, self._records
+        if not documents and not records:
             return
+        gone = [key for key, waiting in documents.items() if waiting.removed]
+        put = [
+            (*key, waiting.place, _encoded(waiting.document)) for key, waiting in documents.items() if waiting.document is not None
+        ]
         self._db.execute("begin")
-        try:  # ledgers and documents do not meet: sorted apart, each in its order, they make a few long runs of one statement
-            for statement, rows in groupby(sorted(waiting, key=_is_record), key=_statement):
-                self._db.executemany(statement, [values for _statement, values in rows])
+        try:
+            for statement, rows in ((_REMOVE, gone), (_PUT, put), (_APPEND, records)):
+                self._db.executemany(statement, rows)
         except BaseException:
             self._db.execute("rollback")
-            self._waiting = waiting + self._waiting
             raise
         self._db.execute("commit")
+        self._documents, self._records = {}, []
 
     def close(self) -> None:
         """Let go of the file."""
         self.flush()
         self._db.close()
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        self._waiting.append((statement, values))
+    def _written(self) -> None:
         if self._later is None:
             self.flush()
-        elif len(self._waiting) == 1:
+        elif not self._due:
+            self._due = True
             self._later(self.flush)
-
-
-def _is_record(write: tuple[str, tuple[object, ...]]) -> bool:
-    return write[0] is _APPEND
-
-
-def _statement(write: tuple[str, tuple[object, ...]]) -> str:
-    return write[0]
 
 
 class MemoryStore:

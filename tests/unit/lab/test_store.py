@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,4 +72,42 @@ def test_what_one_turn_writes_is_one_transaction(tmp_path: Path) -> None:
     first.flush()
     assert len(other.read("events")) == 2, "a flush does not wait for the turn"
     first.close()
+    other.close()
+
+
+def test_of_what_one_turn_does_to_a_document_the_last_counts(tmp_path: Path) -> None:
+    turn: list[Callable[[], None]] = []
+    store, other = SqliteStore(tmp_path / "lab.sqlite", turn.append), SqliteStore(tmp_path / "lab.sqlite")
+    for key in "abc":
+        store.put("pod", key, {"n": 0})
+    store.put("pod", "a", {"n": 1})
+    store.flush()
+    assert list(other.load("pod").items()) == [("a", {"n": 1}), ("b", {"n": 0}), ("c", {"n": 0})], "its place among the others stays"
+    store.put("pod", "a", {"n": 2})
+    store.remove("pod", "a")
+    store.put("pod", "a", {"n": 3})
+    store.put("pod", "b", {"n": 4})
+    store.remove("pod", "c")
+    store.flush()
+    assert list(other.load("pod").items()) == [("b", {"n": 4}), ("a", {"n": 3})], "what came again stands behind"
+    store.put("pod", "d", {})
+    store.remove("pod", "d")
+    store.flush()
+    assert list(other.load("pod")) == ["b", "a"]
+    store.close()
+    other.close()
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    store, other = SqliteStore(tmp_path / "lab.sqlite", lambda flush: None), SqliteStore(tmp_path / "lab.sqlite")
+    other._db.execute("begin immediate")
+    store._db.execute("pragma busy_timeout = 0")
+    store.put("pod", "a", {"n": 1})
+    store.append("events", {"n": 2})
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        store.flush()
+    other._db.execute("rollback")
+    store.flush()
+    assert other.load("pod") == {"a": {"n": 1}} and other.read("events") == [{"n": 2}]
+    store.close()
     other.close()
