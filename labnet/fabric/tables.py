@@ -127,7 +127,7 @@ LEG_TIMEOUT = "1h"
 
 _NETDEV_BODY = f"""
   map {PORT_SUBNET} {{ type ifname : mark; }}
-  map {SUBNET_TABLE} {{ type mark : mark; }}
+  map {SUBNET_TABLE} {{ type mark : mark; size 32768; }}
   set {PORT_MAC} {{ type ifname . ether_addr; }}
   map {SOURCES} {{ type mark . ether_addr . ipv4_addr : mark; }}
   map {MAPPING} {{ type mark . ipv4_addr : ether_addr; }}
@@ -147,25 +147,27 @@ _NETDEV_BODY = f"""
     goto asked
   }}
   chain known {{
-    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} accept
+    meta pkttype host meta mark set meta mark map @{SUBNET_TABLE} accept
     meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host meta mark set {CHECKED_BIT | UNFILTERED_BIT:#x} accept
     counter drop comment "{DROP_DESTINATION_MAC}"
   }}
   chain {CHAIN_IN} {{
-    ether type ip meta mark set meta mark . ether saddr . ip saddr map @{SOURCES} goto known
+    meta protocol ip meta mark set meta mark . ether saddr . ip saddr map @{SOURCES} goto known
     iifname . ether saddr != @{PORT_MAC} counter drop comment "{DROP_SOURCE_MAC}"
     meta mark set iifname map @{PORT_SUBNET}
-    ether type arp goto ask
-    ether type != ip counter drop comment "{DROP_PROTOCOL}"
-    ether daddr {ROUTER_MAC} meta mark set meta mark map @{SUBNET_TABLE} meta mark set meta mark & {0xFFFFFFFF ^ CHECKED_BIT:#x} accept
+    meta protocol arp goto ask
+    meta protocol != ip counter drop comment "{DROP_PROTOCOL}"
+    meta pkttype host meta mark set meta mark map @{SUBNET_TABLE} meta mark set meta mark & {0xFFFFFFFF ^ CHECKED_BIT:#x} accept
     meta mark . ip daddr . ether daddr @{MAPPED} meta pkttype set host meta mark set 0 accept
     ether daddr ff:ff:ff:ff:ff:ff ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     counter drop comment "{DROP_DESTINATION_MAC}"
   }}
   chain {CHAIN_OUT} {{
-    ether type ip ether saddr set meta mark . ip saddr map @{MAPPING} accept
-    ether type ip accept
-    ether type != arp drop
+    meta protocol != ip goto out_arp
+    ether saddr set meta mark . ip saddr map @{MAPPING}
+  }}
+  chain out_arp {{
+    meta protocol != arp drop
     arp operation reply ether saddr set meta mark . arp saddr ip map @{MAPPING}
     arp operation reply arp saddr ether set meta mark . arp saddr ip map @{MAPPING}
   }}

@@ -10,6 +10,7 @@ from labnet.model.values import frozen
 
 PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 MARK_BITS = 0xFFFFFFFF
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 
 @frozen

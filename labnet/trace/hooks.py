@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from labnet.trace.flight import InFlight, Outcome
+from labnet.trace.flight import BROADCAST_MAC, InFlight, Outcome
 from labnet.trace.iptables_walk import Tables, run_table, translated
 from labnet.trace.nft_fields import Fields, Value
 from labnet.trace.nft_text import NftChain
@@ -106,6 +106,15 @@ class Netfilter:
         return Outcome(after, done.verdict, done.matched, done.rule, done.counter, nat, done.unknown, done.rules), done.fields
 
 
+def packet_type(dst_mac: str, mac: str) -> str:
+    """For whom the kernel takes a frame that comes in on a link: by its destination and the link's MAC."""
+    if dst_mac == BROADCAST_MAC:
+        return "broadcast"
+    if dst_mac and int(dst_mac[:2], 16) & 1:
+        return "multicast"
+    return "host" if not dst_mac or dst_mac == mac else "other"
+
+
 def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
     """The fields that nftables rules read, for the first packet of a flow, or one that answers it."""
     fields: dict[str, Value] = {
@@ -113,7 +122,7 @@ def fields_of(host: Host, packet: InFlight) -> dict[str, Value]:
         "ip ttl": packet.ttl, "ip length": packet.length, "ether saddr": packet.src_mac, "ether daddr": packet.dst_mac, "ether type": "ip",
         "ct state": "established" if packet.answers else "new",
         "ct mark": packet.ct_mark, "meta mark": packet.mark, "meta l4proto": packet.protocol, "meta protocol": "ip",
-        "meta nfproto": "ipv4", "meta priority": packet.priority,
+        "meta nfproto": "ipv4", "meta priority": packet.priority, "meta pkttype": packet_type(packet.dst_mac, host.mac(packet.iif)),
         "fib daddr type": "local" if host.is_local(packet.dst) else "unicast",
         "fib saddr type": "local" if host.is_local(packet.src) else "unicast",
     }

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labnet.model.values import frozen
+from labnet.trace.flight import BROADCAST_MAC
 from labnet.trace.hooks import Netfilter
 from labnet.trace.nft_fields import Fields
 from labnet.trace.routing import LOOPBACK, Question, lookup
 from labnet.trace.world import End, Host, World
-
-BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 
 @frozen
@@ -37,7 +36,8 @@ def resolve(
         return Resolved("", f"{address} dev {link}: nothing is known behind this link")
     sender = source if source and host.is_local(source) else _own_address(host, link)
     request: Fields = {
-        "iifname": peer[1], "ether type": "arp", "ether saddr": host.mac(link), "ether daddr": BROADCAST_MAC, "meta mark": 0,
+        "iifname": peer[1], "ether type": "arp", "meta protocol": "arp", "meta pkttype": "broadcast",
+        "ether saddr": host.mac(link), "ether daddr": BROADCAST_MAC, "meta mark": 0,
         "arp operation": "request", "arp daddr ip": address, "arp saddr ip": sender, "arp saddr ether": host.mac(link),
     }
     mac = _asked(peer, address, *visit(peer[0]), request)
@@ -60,8 +60,8 @@ def _asked(peer: End, address: str, host: Host, netfilter: Netfilter, request: F
         return ""
     mac = host.mac(link)
     answer: Fields = {
-        "oifname": link, "ether type": "arp", "ether saddr": mac, "ether daddr": str(request["ether saddr"]), "meta mark": 0,
-        "arp operation": "reply", "arp saddr ip": address, "arp saddr ether": mac, "arp daddr ip": str(request["arp saddr ip"]),
+        "oifname": link, "ether type": "arp", "meta protocol": "arp", "ether saddr": mac, "ether daddr": str(request["ether saddr"]),
+        "meta mark": 0, "arp operation": "reply", "arp saddr ip": address, "arp saddr ether": mac, "arp daddr ip": str(request["arp saddr ip"]),
     }
     reply = netfilter.arp("output", link, answer)
     return "" if reply is None else str(reply["arp saddr ether"])

@@ -16,14 +16,13 @@ from labnet.model.netstate import TABLE_MAIN, Route
 from labnet.model.packet import Decision, Direction, Drop, DropCheck, Hop, Path, Probe
 from labnet.model.values import frozen
 from labnet.trace import words
-from labnet.trace.flight import InFlight, Outcome, from_probe
+from labnet.trace.flight import BROADCAST_MAC, InFlight, Outcome, from_probe
 from labnet.trace.hooks import Netfilter
 from labnet.trace.neighbour import resolve
 from labnet.trace.routing import LOOPBACK, Answer, Question, lookup, reverse_path, routes_tried
 from labnet.trace.world import Host, World
 
 MAX_HOPS = 64
-BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 
 @frozen

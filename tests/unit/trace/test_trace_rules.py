@@ -171,7 +171,7 @@ def test_a_port_chain_leads_into_its_table() -> None:
     outcome, kind = rules.device("ingress", "p", InFlight("10.0.0.1", "10.0.0.2", "icmp", dst_mac="02:00:00:00:00:01"))
     assert (outcome.verdict, kind) == ("accept", "host")
     outcome, kind = rules.device("ingress", "p", InFlight("10.0.0.1", "10.0.0.2", "icmp", dst_mac="02:00:00:00:00:02"))
-    assert (outcome.verdict, outcome.counter, kind) == ("drop", "mac", "")
+    assert (outcome.verdict, outcome.counter, kind) == ("drop", "mac", "other")
     assert rules.device("ingress", "q", PACKET)[0].verdict == "accept"
 
 
