@@ -7,7 +7,7 @@ PACKAGES := iptables nftables iproute2 iputils-ping procps python3-venv
 PROGRAMS := iptables nft ip ping sysctl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: help up down test golden lint unit bench conformance install system venv dev shark browser lock clean
 
@@ -30,7 +30,7 @@ down: venv           ## take every lab down
 
 test: dev            ## lint, types, layers and the whole test suite (root: real namespaces)
 	@$(MAKE) --no-print-directory lint
-	@$(SUDO) VENV=$(VENV) bash tools/test.sh -n $(WORKERS) --dist loadfile -m 'not alone'
+	@$(SUDO) VENV=$(VENV) bash tools/test.sh -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not alone'
 	@$(SUDO) VENV=$(VENV) bash tools/test.sh -m alone
 
 unit: dev            ## what needs no root

@@ -39,7 +39,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--refresh-golden", action="store_true", help="write the files below tests/golden anew instead of comparing")
 
 
+os.environ.setdefault("LABNET_LOAD_AHEAD", "0")  # hundreds of labs live for seconds here: what a trace needs is loaded by the first trace
+
+LONGEST = (
+    "test_scenarios", "test_set_env", "test_corpus_nodes", "test_hybrid", "test_node_ports", "test_explain_labs", "test_ec2_behaviour",
+    "test_packet_paths", "test_two_zones", "test_custom_networking", "test_pod_pairs", "test_eks_current",
+)
+"""Files that take half a minute and more by themselves: they begin first, so that at the end nobody waits for one of them."""
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.stem in LONGEST:
+        return LONGEST.index(item.path.stem)
+    return len(LONGEST) + (not item.path.is_relative_to(Path(__file__).parent / "kernel"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_place)  # with xdist's --no-loadscope-reorder; else it has an order of its own
     if not any(item.get_closest_marker("kernel") for item in items) or (os.geteuid() == 0 and _can_unshare()):
         return
     skip = pytest.mark.skip(reason="needs root and the right to make network namespaces")

@@ -37,6 +37,8 @@ from labnet.sim.clock import LabClock, new_event_loop
 
 OF_A_TRACE = ("scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text")
 """What only a trace needs, loaded so that the first one need not wait."""
+LOAD_AHEAD = "LABNET_LOAD_AHEAD"
+"""In the environment of `up`, "0" leaves what a trace needs to the first trace: for many labs that live for seconds, as in CI."""
 COMING_UP_FLUSH_S = 0.05
 BREATH_S = 0.4
 """How long a lab that has come up loads nothing more: a command starts in half of that, on a slow machine too."""
@@ -163,7 +165,7 @@ async def _load_the_rest(world: World, control: ControlServer) -> None:
     await world.resolvers.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
-    for module in OF_A_TRACE:
+    for module in OF_A_TRACE if os.environ.get(LOAD_AHEAD) != "0" else ():
         await asyncio.to_thread(importlib.import_module, module)
 
 
