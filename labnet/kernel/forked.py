@@ -31,7 +31,7 @@ class Forked:
     def __init__(self, work: Work, *, nice: int = 0) -> None:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
+            _widen(end)
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
@@ -47,6 +47,14 @@ class Forked:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._handle)
+
+
+def _widen(sock: socket.socket) -> None:
+    """A bigger buffer; in a user namespace only up to the machine's limit."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
 
 def _be(work: Work, sock: socket.socket, parent: int, nice: int) -> None:
