@@ -7,7 +7,7 @@ PACKAGES := iptables nftables iproute2 iputils-ping procps python3-venv
 PROGRAMS := iptables nft ip ping sysctl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 SCENARIO ?= eks-2node
-WORKERS ?= 4
+WORKERS ?= 3
 
 .PHONY: help up down test golden lint unit bench conformance install system venv dev shark browser lock clean
 

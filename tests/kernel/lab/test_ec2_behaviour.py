@@ -127,6 +127,7 @@ vpc:
   subnets: [{name: a, cidr: 10.10.0.0/26, availabilityZone: us-west-2a}]
 nodes: [{name: node, count: 2, instanceType: t3.small, subnet: a}]
 cni: {env: {WARM_IP_TARGET: 1}}
+time: {factor: 5}
 pending: allowed
 """
 PODS = """
