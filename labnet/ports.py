@@ -10,13 +10,15 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from labnet.model.cluster import EniConfig
-from labnet.model.flow import Flow
-from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Route, Slice
-from labnet.model.packet import FlowTuple, TrackedFlow
 from labnet.model.values import frozen
+
+if TYPE_CHECKING:  # a command that reads a scenario names ports and makes no kernel state
+    from labnet.model.cluster import EniConfig
+    from labnet.model.flow import Flow
+    from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Route, Slice
+    from labnet.model.packet import FlowTuple, TrackedFlow
 
 
 class Clock(Protocol):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from labnet.errors import NotFoundError
-from labnet.model.packet import DropCheck, Path
+from labnet.model.drops import DropCheck
 from labnet.model.scenario import Check, Ec2Check, EventCheck, KernelCheck, PacketCheck, PodCheck
 from labnet.model.values import frozen
+
+if TYPE_CHECKING:  # a scenario is read without packets
+    from labnet.model.packet import Path
 
 Status = Mapping[str, Any]
 PLACEHOLDER_RE = re.compile(r"\$?\$\{([^}]*)\}")

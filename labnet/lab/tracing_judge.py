@@ -9,7 +9,8 @@ from typing import Literal
 from labnet.explain.verdict import Component, Explanation, Flow
 from labnet.explain.vpc import Known, Stopped, Walk
 from labnet.model.cloud import CloudState
-from labnet.model.packet import Decision, DropCheck, FabricCheck, Finding, Frame, Hop, Path
+from labnet.model.drops import DropCheck
+from labnet.model.packet import Decision, FabricCheck, Finding, Frame, Hop, Path
 from labnet.trace.world import Role
 
 Kind = Literal["source-dest-check", "route-table", "security-group", "acl", "gateway", "zone"]

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from labnet.model.drops import DropCheck
 from labnet.model.values import frozen
 
 Direction = Literal["in", "out"]
-DropCheck = Literal[
-    "source-dest-check", "forwarding-off", "rp-filter", "no-route", "blackhole", "neighbour", "security-group-egress",
-    "security-group-ingress", "acl", "netfilter", "mtu", "ttl", "not-listening", "unknown",
-    "zone-failure", "zone-loss",
-]
 
 
 @frozen

@@ -7,15 +7,16 @@ is the long one. Kubernetes and AWS objects stay documents in their own shape.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from labnet.model.behaviour import Ec2Spec
 from labnet.model.cluster import ContainerSpec
+from labnet.model.values import sealed
 from labnet.model.zones import ZoneLinkSpec
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class CidrReservationSpec:
     """A subnet CIDR reservation."""
 
@@ -24,7 +25,7 @@ class CidrReservationSpec:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class NetworkInterfaceSpec:
     """An ENI of somebody else: it takes up addresses, the first is its primary one."""
 
@@ -32,7 +33,7 @@ class NetworkInterfaceSpec:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class TaintSpec:
     """A Kubernetes taint."""
 
@@ -41,7 +42,7 @@ class TaintSpec:
     effect: Literal["NoSchedule"] = "NoSchedule"
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class SubnetSpec:
     """One subnet of a VPC."""
 
@@ -55,7 +56,7 @@ class SubnetSpec:
     network_acl: str = "default"
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class RouteTableSpec:
     """A route table: (destination, target) pairs, a destination is a block or a prefix list's name; `main` for subnets that name none,
     `propagate` to learn from the VPN gateway.
@@ -67,7 +68,7 @@ class RouteTableSpec:
     propagate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class NatGatewaySpec:
     """A NAT gateway with an Elastic IP."""
 
@@ -75,7 +76,7 @@ class NatGatewaySpec:
     subnet: str
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class PeeringSpec:
     """A peering connection with the VPC named `peer`."""
 
@@ -83,7 +84,7 @@ class PeeringSpec:
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class SecurityGroupSpec:
     """A security group: AWS's IpPermissions shape in `ingress` and `egress` is `{protocol, fromPort, toPort, cidr | group | prefixList}`."""
 
@@ -92,7 +93,7 @@ class SecurityGroupSpec:
     egress: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class NetworkAclEntrySpec:
     """One entry of a network ACL; ports, or type and code of ICMP, None = all."""
 
@@ -104,7 +105,7 @@ class NetworkAclEntrySpec:
     cidr: str = "0.0.0.0/0"
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class NetworkAclSpec:
     """A network ACL beside the default one."""
 
@@ -113,7 +114,7 @@ class NetworkAclSpec:
     egress: tuple[NetworkAclEntrySpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class PrefixListSpec:
     """A managed prefix list: (block, description) pairs, and for how many it has room."""
 
@@ -122,7 +123,7 @@ class PrefixListSpec:
     max_entries: int
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class VpcSpec:
     """One VPC; the first of a scenario is the lab's main one."""
 
@@ -140,7 +141,7 @@ class VpcSpec:
     vpn_gateway: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class SiteSpec:
     """A network outside of AWS: (name, address) of its hosts, the name of its VPC, the MTU of its connection."""
 
@@ -152,7 +153,7 @@ class SiteSpec:
     mtu_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class NodeSpec:
     """One node (a `count` is expanded to name-1 … name-N before this)."""
 
@@ -169,7 +170,7 @@ class NodeSpec:
     taints: tuple[TaintSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class CniSpec:
     """Which CNI: `kind` vpc or none; dialect of the kernel state; the VPC CNI's own environment variables."""
 
@@ -178,7 +179,7 @@ class CniSpec:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class PodSpec:
     """One pod; `node` empty = the scheduler chooses."""
 
@@ -191,7 +192,7 @@ class PodSpec:
     containers: tuple[ContainerSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class PacketCheck:
     """`{from, to, protocol, port, expect, answer, source, dropAt}`: `source` is the address that the other side must see."""
 
@@ -207,7 +208,7 @@ class PacketCheck:
     answer: Literal["delivered", "dropped"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class Ec2Check:
     """`{ec2: {node, enis, addresses, prefixes}}`: None = not compared."""
 
@@ -217,7 +218,7 @@ class Ec2Check:
     prefixes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class KernelCheck:
     """`{kernel: {target, command, contains | equals}}`: what a command prints in the target's namespace."""
 
@@ -227,7 +228,7 @@ class KernelCheck:
     equals: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class PodCheck:
     """`{pod: {name, node, phase, reason, count}}`: the pod `name`, or how many pods (of a node) are as said; None = not compared."""
 
@@ -238,7 +239,7 @@ class PodCheck:
     count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class EventCheck:
     """`{event: {object, reason, contains}}`: told at least once; None = any."""
 
@@ -250,7 +251,7 @@ class EventCheck:
 Check = PacketCheck | Ec2Check | KernelCheck | PodCheck | EventCheck
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class Caution:
     """Something to be careful about in a valid scenario: where it stands (line 0 = unknown), what, and the way out."""
 
@@ -267,7 +268,7 @@ class Caution:
         return f"{place}: {self.field}: {self.message} ({self.hint})"
 
 
-@dataclass(frozen=True, slots=True)
+@sealed
 class Scenario:
     """A whole scenario, valid."""
 

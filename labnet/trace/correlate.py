@@ -11,7 +11,8 @@ from dataclasses import field, replace
 from itertools import pairwise
 from typing import Literal
 
-from labnet.model.packet import Decision, Drop, DropCheck, Frame, Hop, KernelLookup, Path, Probe
+from labnet.model.drops import DropCheck
+from labnet.model.packet import Decision, Drop, Frame, Hop, KernelLookup, Path, Probe
 from labnet.model.values import frozen
 from labnet.trace import words
 from labnet.trace.dissect import Captured, Part, datagram, frame_of, network_layer

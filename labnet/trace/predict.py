@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn
 
+from labnet.model.drops import DropCheck
 from labnet.model.netstate import TABLE_MAIN, Route
-from labnet.model.packet import Decision, Direction, Drop, DropCheck, Hop, Path, Probe
+from labnet.model.packet import Decision, Direction, Drop, Hop, Path, Probe
 from labnet.model.values import frozen
 from labnet.trace import words
 from labnet.trace.flight import BROADCAST_MAC, InFlight, Outcome, from_probe

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Literal
 
 from labnet.model.addressing import contains, prefix_length
+from labnet.model.drops import DropCheck
 from labnet.model.netobjects import IP_PROTOCOLS
 from labnet.model.netstate import TABLE_MAIN, TABLE_NAMES, Route, Rule, RuleExtras
-from labnet.model.packet import DropCheck, ReversePath, RouteTried, RuleChoice, RuleTried
+from labnet.model.packet import ReversePath, RouteTried, RuleChoice, RuleTried
 from labnet.model.values import frozen
 from labnet.trace.world import Host
 

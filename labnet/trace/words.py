@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from labnet.model.drops import DropCheck
 from labnet.model.netstate import TABLE_MAIN, Route
-from labnet.model.packet import DropCheck
 from labnet.trace.world import Role
 
 # What the comments of the fabric's counters contain → the check, and what it means. The first that fits counts.

@@ -11,7 +11,8 @@ import pytest
 from labnet.explain.verdict import Component, Explanation
 from labnet.lab.tracing_judge import disagreement, judged
 from labnet.model.cloud import CloudState
-from labnet.model.packet import Drop, DropCheck, FabricCheck, Path, Probe
+from labnet.model.drops import DropCheck
+from labnet.model.packet import Drop, FabricCheck, Path, Probe
 from labnet.trace.predict import predict
 
 TO_C = Probe("tcp", "10.10.2.6", "10.10.5.5", 33_000, 80, ident=7)

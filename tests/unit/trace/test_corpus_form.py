@@ -7,7 +7,7 @@ import typing
 import pytest
 from corpus_files import CAUSES, CorpusError, cases, paths, read
 
-from labnet.model.packet import DropCheck
+from labnet.model.drops import DropCheck
 
 NOT_PRODUCED = {"unknown": "it says that nobody could tell; each case that came to it has shown a cause, and is told by that now"}
 """Words of a trace that no case can have, with the reason."""
