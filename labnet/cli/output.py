@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-
-from labnet.model.values import frozen
 
 if TYPE_CHECKING:
     from labnet.model.scenario import Caution
@@ -20,7 +19,7 @@ _STYLES = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Table:
     """Columns and rows of text; `title` stands above where a document has several tables."""
 

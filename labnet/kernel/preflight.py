@@ -10,10 +10,10 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from labnet.errors import PrerequisiteError
-from labnet.model.values import frozen
 
 CLONE_NEWNET = 0x40000000
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -24,7 +24,7 @@ CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 """What labnet cannot do without, and the bits (linux/capability.h): links and rules, captures and probes, namespaces and views."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing tried: `needed` says that labnet cannot do without; `hint` is what to do, or what takes its place."""
 

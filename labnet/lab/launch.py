@@ -13,11 +13,11 @@ import signal
 import socket
 import struct
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labnet.errors import LabnetError
-from labnet.model.values import frozen
 
 if TYPE_CHECKING:
     from labnet.lab.paths import LabPaths
@@ -30,7 +30,7 @@ _LENGTH = struct.Struct("=Q")
 _PID = struct.Struct("=I")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Orders:
     """What the process is to bring up; `record` is the lab's in the registry, without a pid."""
 

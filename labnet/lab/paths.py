@@ -13,16 +13,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from labnet.errors import UsageError
-from labnet.model.values import frozen
 
 DEFAULT_RUN_DIR = Path("/run/labnet")
 SOCKET_PATH_BYTES = 107  # sun_path of a unix socket, less its closing zero
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class LabPaths:
     """The paths of one lab."""
 

@@ -11,18 +11,17 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.lab.paths import LabPaths
-from labnet.model.values import frozen
 
 LabState = Literal["starting", "running", "stopping"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class LabRecord:
     """What `lab.json` says. `pid_start` is the process's start time in clock ticks, so that a reused pid is not taken for ours."""
 
@@ -44,7 +43,7 @@ class LabRecord:
         return dict(self.namespaces or {})
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class LabEntry:
     """A line of `labnet ls`; `state` is running, starting, stopping, or dead when the process has gone."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-from dataclasses import FrozenInstanceError, field, replace
+from dataclasses import field, replace
 
+import msgspec
 import pytest
 
+from labnet.model import codec
 from labnet.model.scenario import PodSpec
 from labnet.model.values import frozen, sealed
 
@@ -55,6 +57,42 @@ class Spec:
     more: tuple[str, ...] = ()
 
 
+@sealed
+class Noted:
+    """What users hold, with a note that does not count."""
+
+    name: str
+    note: str = field(default="", compare=False)
+
+
+@frozen
+class Wider:
+    """Several fields."""
+
+    name: str
+    size: int = 1
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def both(self) -> str:
+        """The name and the size."""
+        return f"{self.name} {self.size}"
+
+
+def test_most_are_structs_and_still_dataclasses() -> None:
+    assert issubclass(Named, msgspec.Struct) and issubclass(Wider, msgspec.Struct) and issubclass(PodSpec, msgspec.Struct)
+    assert not issubclass(Point, msgspec.Struct) and not issubclass(Noted, msgspec.Struct), "a struct compares every field"
+    value = Wider("a", tags={"b": "c"})
+    assert dataclasses.asdict(value) == {"name": "a", "size": 1, "tags": {"b": "c"}} and value.both == "a 1"
+    assert replace(value, size=2) == Wider("a", 2, {"b": "c"}) and [one.name for one in dataclasses.fields(Wider)] == ["name", "size", "tags"]
+    assert Wider("a").tags is not Wider("a").tags and Named("a") != Wider("a")
+    with pytest.raises(TypeError, match="Heir: values do not inherit"):
+        frozen(type("Heir", (Named,), {}))
+    assert codec.decode(codec.to_document(value), Wider) == value
+    with pytest.raises(TypeError):
+        Wider()  # type: ignore[call-arg]
+
+
 def test_values_are_equal_and_hashed_by_their_fields() -> None:
     assert Point(1, 2, "a") == Point(1, 2, "b") != Point(2, 1)
     assert hash(Point(1, 2, "a")) == hash(Point(1, 2, "b")) and len({Point(1), Point(1), Point(2)}) == 2
@@ -72,12 +110,12 @@ def test_values_have_slots_and_a_text_and_can_be_copied() -> None:
     assert replace(Point(1, 2), y=3) == Point(1, 3) and replace(Spec("a"), name="b") == Spec("b")
 
 
-@pytest.mark.parametrize("value", [Spec("a"), PodSpec("pod")])
-def test_a_sealed_value_is_never_changed(value: Spec | PodSpec) -> None:
+@pytest.mark.parametrize("value", [Spec("a"), PodSpec("pod"), Noted("a")])
+def test_a_sealed_value_is_never_changed(value: Spec | PodSpec | Noted) -> None:
     before = copy.deepcopy(value)
-    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'name'"):
+    with pytest.raises(AttributeError):
         value.name = "other"  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError, match="cannot delete field 'name'"):
+    with pytest.raises(AttributeError):
         del value.name
     with pytest.raises(AttributeError):
         value.unknown = 1  # type: ignore[union-attr]
