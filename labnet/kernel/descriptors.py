@@ -10,7 +10,7 @@ from labnet.errors import PrerequisiteError
 
 A_NODE = 8
 """Logs, sockets and kept route sockets of a node."""
-A_LAB = 512
+A_LAB = 256
 """All that does not grow with the lab, and what spawned programs and traces have open for a while."""
 LEAST = 4096
 """What every lab's process asks for, if the machine allows it."""
@@ -30,7 +30,7 @@ def check(count: int) -> None:
 
 
 def make_room(count: int) -> None:
-    """Let this process have so many open, as far as it may; to be called while it has one thread.
+    """Let this process have so many open, as far as it may; at best while it has one thread.
 
     The table is widened at once: the kernel doubles the table of a process with several threads only after a grace period, 10 to 20 ms
     each time, and a thousand pods had it wait six times.

@@ -13,11 +13,12 @@ import signal
 import socket
 from collections.abc import Callable
 
+from labnet.kernel.buffers import widen_sending
+
 PR_SET_PDEATHSIG = 1
 END_S = 10.0
 """How long a process may take for the piece of work in which SIGTERM meets it."""
 MOST_DESCRIPTORS = 1 << 20
-SO_SNDBUFFORCE = 32
 SEND_BYTES = 64 << 20
 """Room for what thousands of pods give to say, so that neither side waits while it hands that over: by itself a socket takes some
 hundred short records, and a helper that works ahead stands still when nobody has listened yet."""
@@ -31,7 +32,7 @@ class Forked:
     def __init__(self, work: Work, *, nice: int = 0) -> None:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
-            _widen(end)
+            widen_sending(end, SEND_BYTES)
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
@@ -47,14 +48,6 @@ class Forked:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._handle)
-
-
-def _widen(sock: socket.socket) -> None:
-    """A bigger buffer; in a user namespace only up to the machine's limit."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
 
 def _be(work: Work, sock: socket.socket, parent: int, nice: int) -> None:

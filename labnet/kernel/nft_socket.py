@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from labnet.errors import KernelError
+from labnet.kernel.buffers import widen_receiving, widen_sending
 from labnet.kernel.netns import open_socket
 from labnet.kernel.nft_encode import ACK, BATCH_BEGIN, BATCH_END, DUMP, batch_mark, message
 from labnet.model.values import frozen
@@ -16,7 +17,6 @@ from labnet.model.values import frozen
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
 ERROR, DONE = 2, 3
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 RECEIVE_BYTES = 1 << 20
 TIMEOUT_S = 10.0
 RETRIES = 5
@@ -40,7 +40,7 @@ class NftSocket:
         self._sock = open_socket(fd, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._sock.settimeout(TIMEOUT_S)
         self._sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._grow(SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BYTES)
+        widen_receiving(self._sock, RECEIVE_BYTES)
         self._sock.bind((0, 0))
 
     def __enter__(self) -> NftSocket:
@@ -59,7 +59,7 @@ class NftSocket:
         parts.append(batch_mark(BATCH_END, len(steps) + 1))
         data = b"".join(parts)
         if len(data) > 100_000:
-            self._grow(SO_SNDBUFFORCE, socket.SO_SNDBUF, 2 * len(data))
+            widen_sending(self._sock, 2 * len(data))
         try:
             self._sock.send(data)
             return self._verdicts(len(steps))
@@ -112,13 +112,6 @@ class NftSocket:
                 whole = whole and not flags & 0x10  # NLM_F_DUMP_INTR
                 rows.append((data[at + 16], data[at + 20 : at + size]))
                 at += (size + 3) & ~3
-
-    def _grow(self, force: int, plain: int, size: int) -> None:
-        """A bigger buffer; in a user namespace only up to the machine's limit."""
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, force, size)
-        except PermissionError:
-            self._sock.setsockopt(socket.SOL_SOCKET, plain, size)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:

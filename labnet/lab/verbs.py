@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from labnet.errors import LabnetError, NotFoundError, UsageError
-from labnet.lab import checks, kube_list, planning
+from labnet.kernel import descriptors
+from labnet.lab import checks, kube_list, planning, served
 from labnet.lab.control import Emit, Verb
 from labnet.lab.explaining import explained
 from labnet.lab.places import places, watched
@@ -80,6 +81,9 @@ class Verbs:
         def tell(stage: str, text: str, done: int = 0, total: int = 0) -> None:
             emit({"stage": stage, "text": text, "done": done, "total": total})
 
+        count = served.descriptors(scenario)
+        descriptors.check(count)
+        descriptors.make_room(count)
         waiting = await self._world.reconcile(scenario, float(args.get("timeout", 120)), tell)
         said = [{"field": one.field, "message": one.message} for one in scenario.cautions]
         return {"status": self._world.status(), "waitingFor": waiting, "cautions": said}

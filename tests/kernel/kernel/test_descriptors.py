@@ -33,11 +33,9 @@ def room(soft: int, hard: int, count: int) -> tuple[int, int, int]:
     return limit, table, files
 
 
+@pytest.mark.kernel
 def test_the_limit_goes_as_far_as_needed_and_the_table_is_wide_at_once() -> None:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
-    if most < 8192:
-        pytest.skip("this machine allows few files")
+    most = 10_000  # root may raise what it is allowed, too
     limit, table, files = room(1024, most, 6000)
     assert limit == 6000 and table >= 6000 and files <= 5
     assert room(1024, most, 100)[0] == descriptors.LEAST

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
 
-from labnet.sim.clock import LabClock, new_event_loop
+from virtual_loop import run
 
-
-def run(clock: LabClock, main: Coroutine[Any, Any, Any]) -> Any:
-    loop = new_event_loop(clock)
-    try:
-        return loop.run_until_complete(main)
-    finally:
-        loop.close()
+from labnet.sim.clock import LabClock
 
 
 def test_sleepers_wake_in_order_of_time_without_waiting() -> None:

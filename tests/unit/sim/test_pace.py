@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
-from labnet.sim.clock import LabClock, new_event_loop
+from virtual_loop import run
+
+from labnet.sim.clock import LabClock
 from labnet.sim.pace import Pace
-
-
-def run(clock: LabClock, main: Coroutine[Any, Any, Any]) -> Any:
-    loop = new_event_loop(clock)
-    try:
-        return loop.run_until_complete(main)
-    finally:
-        loop.close()
 
 
 def order_of(pace: Pace, who: list[tuple[str, int]], gone: frozenset[tuple[str, int]] = frozenset()) -> list[list[tuple[str, int]]]:
