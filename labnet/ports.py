@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from labnet.model.values import frozen
 
 if TYPE_CHECKING:  # a command that reads a scenario names ports and makes no kernel state
+    import asyncio
+
     from labnet.model.cluster import EniConfig
     from labnet.model.flow import Flow
     from labnet.model.netstate import Batch, Change, KernelObject, KernelState, Route, Slice
@@ -296,6 +298,12 @@ class Slices(Protocol):
         """As `set`, in the background together with what others ask for in this turn of the loop. The claims stand at once; a failure
         takes them back. `set` in the same namespace waits for it.
         """
+
+    def set_ahead(self, parts: Sequence[tuple[str, Slice]]) -> asyncio.Future[None]:
+        """As `set_soon`, begun now, for who has more to plan meanwhile; nobody may cancel what he gets."""
+
+    def settle(self) -> None:
+        """Wait until nothing of `set_soon` and `set_ahead` is under way any more."""
 
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""

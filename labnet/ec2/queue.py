@@ -1,20 +1,24 @@
 """Requests that wait for the end of a turn of the loop, so that what several nodes ask for at once reaches the kernel in one go.
 
 Forty daemons that each attach an ENI cost forty transactions, forty looks at what changed and forty visits to the VPC's namespace;
-together they cost little more than one does. Each is still decided on the state that the one before it left.
+together they cost little more than one does. Each is still decided on the state that the one before it left, and what comes while
+the kernel works on a round waits for the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from labnet.ec2.behaviour import Verdict
 
-TOGETHER = frozenset({"AssignPrivateIpAddresses", "AttachNetworkInterface", "CreateNetworkInterface"})
-"""Actions that only add: none of them takes from the kernel what another one of the same turn has put there."""
+TOGETHER = frozenset({
+    "AssignPrivateIpAddresses", "AttachNetworkInterface", "CreateNetworkInterface", "CreateTags", "ModifyNetworkInterfaceAttribute", "RunInstances",
+})  # fmt: skip
+"""Actions that add or set: none of them takes from the kernel what another one of the same turn has put there."""
 Outcome = dict[str, Any] | Exception
 """What a request ends with: an answer, or the error that its caller hears."""
 
@@ -30,29 +34,81 @@ class Request:
     verdict: Verdict
 
 
-class Queue:
-    """Collects requests and has them served in the order in which they came. `serve_all` gives an outcome for each."""
+@dataclass(slots=True, eq=False)
+class Round:
+    """Requests that have been decided: `pending` is what the kernel still works on; `finish` waits for that, and says how each request ended."""
 
-    def __init__(self, serve_all: Callable[[Sequence[Request]], list[Outcome]]) -> None:
-        self._serve_all = serve_all
+    finish: Callable[[], list[Outcome]]
+    pending: Sequence[asyncio.Future[None]] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _UnderWay:
+    """A round, and who waits for it."""
+
+    round: Round
+    served: Sequence[asyncio.Future[Outcome]]
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.round.pending)
+
+
+class Queue:
+    """Collects requests and has them served in the order in which they came, one round after the other. `begin` begins a round."""
+
+    def __init__(self, begin: Callable[[Sequence[Request]], Round]) -> None:
+        self._begin = begin
         self._waiting: list[tuple[Request, asyncio.Future[Outcome]]] = []
+        self._under_way: _UnderWay | None = None
 
     async def join(self, request: Request) -> dict[str, Any]:
-        """The answer to a request, at the end of this turn of the loop. Errors: those of its outcome."""
+        """The answer to a request, at the end of this turn of the loop or when the round before has ended. Errors: those of its outcome."""
         loop = asyncio.get_running_loop()
         served: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((request, served))
         if len(self._waiting) == 1:
-            loop.call_soon(self.serve)
+            loop.call_soon(self._serve)
         return told(await served)
 
-    def serve(self) -> None:
-        """Serve all that wait, now; a caller who has gone meanwhile has asked for nothing."""
+    def settle(self) -> None:
+        """Serve all that wait, now, and wait for what the kernel has to do for it."""
+        while self._under_way is not None or self._waiting:
+            if self._under_way is None:
+                self._start()
+            self._end()
+
+    def _serve(self) -> None:
+        if self._under_way is None:
+            self._start()
+
+    def _start(self) -> None:
+        """Begin a round of all that wait; a caller who has gone meanwhile has asked for nothing."""
         waiting, self._waiting = [(request, served) for request, served in self._waiting if not served.done()], []
         if not waiting:
             return
-        for (_request, served), outcome in zip(waiting, self._serve_all([request for request, _served in waiting]), strict=True):
-            served.set_result(outcome)
+        self._under_way = _UnderWay(self._begin([request for request, _served in waiting]), [served for _request, served in waiting])
+        if not self._under_way.left:
+            self._end()
+        for one in self._under_way.round.pending if self._under_way is not None else ():
+            one.add_done_callback(partial(self._landed, self._under_way))
+
+    def _landed(self, under_way: _UnderWay | None, _one: asyncio.Future[None]) -> None:
+        """A part of a round has ended; with the last one the round has."""
+        assert under_way is not None, "who has begun a round knows it"
+        under_way.left -= 1
+        if under_way.left == 0 and under_way is self._under_way:
+            self._end()
+
+    def _end(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is None:
+            return
+        for served, outcome in zip(under_way.served, under_way.round.finish(), strict=True):
+            if not served.done():  # its caller has gone meanwhile
+                served.set_result(outcome)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._serve)
 
 
 def told(outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A call that changes something is computed first, then written to the store, then made true in the kernel, then answered; when
 the kernel refuses, the store gets the old objects back and the caller an InternalError: state, store and kernel agree.
-Before that `behaviour` may refuse it or make it wait. Calls of one turn of the loop that only add are made true in one go (`queue`).
+Before that `behaviour` may refuse it or make it wait. Calls of one turn of the loop that only add are made true in one go (`queue`),
+and of many the first are made true by the kernel while the others are decided (`ahead`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import msgspec
 from labnet.ec2 import moments
 from labnet.ec2.behaviour import Behaviour
 from labnet.ec2.cloud import execute
-from labnet.ec2.queue import TOGETHER, Outcome, Queue, Request, told
+from labnet.ec2.ahead import PART, Ahead, Background
+from labnet.ec2.queue import TOGETHER, Outcome, Queue, Request, Round, told
 from labnet.ec2.rules.request import Context
 from labnet.ec2.sdk import Retries
 from labnet.errors import Ec2Error, KernelError
@@ -37,21 +39,22 @@ COUNTERS = "counters"
 class Ec2Service:
     """The one cloud of a lab. `effects` makes a change of state true in the kernel; None for none.
 
+    `background` begins to do so while more is decided; None where nothing can.
     `name_taken` says whether something that is no instance has the name of a node. `observers` hear of every change that was
     made, before its answer is given.
     """
 
     def __init__(
         self, state: CloudState, limits: Mapping[str, InstanceType], clock: Clock, store: Store | None = None, effects: Effects | None = None,
-        name_taken: Callable[[str], bool] = lambda name: False,
+        name_taken: Callable[[str], bool] = lambda name: False, background: Background | None = None,
     ) -> None:
         self.state = state
         self.observers: list[Observer] = []
         self._limits, self._clock, self._store, self._effects = limits, clock, store, effects
-        self._name_taken = name_taken
+        self._name_taken, self._background = name_taken, background
         self.behaviour = Behaviour(clock.now_s, (state.seed, state.lab))
         self._moments: moments.Moments = ()
-        self._queue = Queue(self._together)
+        self._queue = Queue(self._begin)
 
     def client(self, caller: str) -> Ec2Client:
         """The Ec2Api port for one caller."""
@@ -81,7 +84,7 @@ class Ec2Service:
         Errors: Ec2Error.
         """
         if not request.action.startswith("Describe"):
-            self._queue.serve()
+            self._queue.settle()
         return told(self._outcome(request))
 
     def _outcome(self, request: Request) -> Outcome:
@@ -98,6 +101,25 @@ class Ec2Service:
                 return error
         self._note(request, outcome)
         return outcome
+
+    def _begin(self, requests: Sequence[Request]) -> Round:
+        """Carry requests out, at once, or many of them part by part, if there is something that works in the background."""
+        if self._background is None or len(requests) <= PART:
+            outcomes = self._together(requests)
+            return Round(lambda: outcomes)
+        ahead = Ahead(self.state, requests, self._decided, self._record, self._background)
+        return Round(lambda: self._finished(ahead), ahead.pending)
+
+    def _finished(self, ahead: Ahead) -> list[Outcome]:
+        """What became of requests that were carried out part by part; if the kernel refused anything, each alone."""
+        if not ahead.settle():
+            return [self._outcome(request) for request in ahead.requests]
+        done, left = ahead.done, ahead.left
+        if ahead.state is not self.state:
+            self._became(self.state, ahead.state, self._clock.now_s())
+        for request, outcome in done:
+            self._note(request, outcome)
+        return [*(outcome for _request, outcome in done), *(self._together(left) if left else ())]
 
     def _together(self, requests: Sequence[Request]) -> list[Outcome]:
         """Decide requests one after the other and make all true in one go; if that fails, each alone, to know which it is."""
@@ -129,7 +151,7 @@ class Ec2Service:
 
     def change(self, rule: Callable[[CloudState], CloudState]) -> None:
         """What no call does happens to the cloud: a zone fails. Carried out as a call is. Errors: those of the rule; KernelError."""
-        self._queue.serve()
+        self._queue.settle()
         old = self.state
         new = rule(old)
         if new is not old:
@@ -137,15 +159,25 @@ class Ec2Service:
 
     def _make_true(self, old: CloudState, new: CloudState, now_s: float) -> None:
         """Journal, kernel, whoever looks on. Errors: KernelError, and all is as before."""
-        self._write(old, new)
-        if self._effects is not None:
-            if self._store is not None:
-                self._store.flush()  # the journal stands before the kernel changes
+        if self._effects is None:
+            self._write(old, new)
+        else:
+            self._record(old, new)
             try:
                 self._effects(old, new)
             except Exception:
                 self._write(new, old)
                 raise
+        self._became(old, new, now_s)
+
+    def _record(self, old: CloudState, new: CloudState) -> None:
+        """The journal stands before the kernel changes."""
+        self._write(old, new)
+        if self._store is not None:
+            self._store.flush()
+
+    def _became(self, old: CloudState, new: CloudState, now_s: float) -> None:
+        """It is so: whoever looks on hears of it."""
         self.state = new
         for observer in self.observers:
             observer(old, new)

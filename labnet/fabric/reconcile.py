@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Fabric:
         self._tell: OnNamespace = on_namespace or (lambda name, what: None)
         self._sysctls: NodeSysctls = sysctls or {}
         self._retire: Retire = retire or tuple
+        self._under_way: set[tuple[str, str]] = set()
 
     def namespaces(self, cloud: CloudState) -> tuple[str, ...]:
         """The namespaces that a cloud's objects need."""
@@ -94,6 +96,35 @@ class Fabric:
         for name in gone:
             self._slices.drop(name)
         self._drop(at_once)
+
+    def ahead(self, old: CloudState, new: CloudState) -> asyncio.Future[None] | None:
+        """As a call, begun in the background; None, and nothing has happened, where it does more than add.
+
+        Parts of one `settle` touch no slice twice. If it fails, a call the other way round takes away what else it made.
+        Errors: KernelError, now (then nothing has happened) or when awaited.
+        """
+        made, gone = _namespace_changes(old, new)
+        touched = _touched(old, new)
+        before = dict(_index(_plan(old, touched, self._sysctls)))
+        after = dict(_index(_plan(new, touched, self._sysctls)))
+        changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
+        if gone or not _only_adds(before, after) or not self._under_way.isdisjoint(changed) or _ends_flows(old, new, touched):
+            return None
+        with ExitStack() as undo:
+            if made:
+                self._kernel.create_netns(made)
+                undo.callback(self._drop, made)
+                for name in made:
+                    self._tell(name, "made")
+            begun = self._slices.set_ahead(list(changed.values()))
+            undo.pop_all()
+        self._under_way |= changed.keys()
+        return begun
+
+    def settle(self) -> None:
+        """Wait until nothing that was begun is under way any more."""
+        self._slices.settle()
+        self._under_way.clear()
 
     def _set(self, parts: list[Part], undo: ExitStack) -> None:
         """Set slices, and note how to set them back."""
@@ -331,6 +362,16 @@ def _ends(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
 def _ended(before: Parts, after: Parts, gone: tuple[str, ...]) -> list[Part]:
     """The slices that are no more in namespaces that stay, last made first."""
     return [part for key, part in reversed(tuple(before.items())) if not _stays(after.get(key)) and part[0] not in gone]
+
+
+def _only_adds(before: Parts, after: Parts) -> bool:
+    """Does every slice keep all that it has?"""
+    return all(not part[1].objects or _keys(part) <= _keys(after.get(key)) for key, part in before.items())
+
+
+def _ends_flows(old: CloudState, new: CloudState, touched: _Touched) -> bool:
+    """Does conntrack have to forget anything?"""
+    return any(_revoked(old, new, touched, ())) or any(interrupted(old, new, touched.groups, touched.enis))
 
 
 def _bare(part: Slice) -> Slice:

@@ -1,4 +1,4 @@
-"""nftables in a namespace: whole tables by the program once, everything after that by netlink transactions."""
+"""nftables in a namespace: whole tables by nft's own library once, everything after that by netlink transactions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from labnet.errors import KernelError
-from labnet.kernel import command, nft_observe
+from labnet.kernel import nft_library, nft_observe
 from labnet.kernel.nft_encode import (
     APPEND,
     CREATE,
@@ -56,7 +56,7 @@ def _is_loaded(change: Change) -> bool:
 def _load(fd: int, netns: str, changes: Sequence[Change]) -> None:
     """Load tables in one transaction of the program. One that is to be new must not be there: what has its name is not ours."""
     script = "".join(_script(change) for change in changes)
-    done = command.run(fd, netns, ["nft", "-f", "-"], script)
+    done = nft_library.run(fd, netns, script)
     if done.exit_code:
         said = done.stderr.strip() or "refused"
         names = ", ".join(change.text.splitlines()[0].rstrip(" {") for change in changes)

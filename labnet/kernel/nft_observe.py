@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Literal
 
 from labnet.errors import KernelError
-from labnet.kernel import command
+from labnet.kernel import nft_library
 from labnet.kernel.netns import returning, unshare
 from labnet.kernel.nft_encode import (
     FAMILIES,
@@ -79,7 +79,7 @@ def _table(sock: NftSocket, fd: int, netns: str, family: str, name: str, plan: N
 
 
 def _listed(fd: int, netns: str, family: str, name: str) -> str:
-    done = command.run(fd, netns, ["nft", "-s", "list", "table", family, name])
+    done = nft_library.run(fd, netns, f"list table {family} {name}\n")
     return "\n".join(done.stdout.splitlines()[1:-1])
 
 
@@ -93,7 +93,7 @@ def _digest_of_body(family: str, name: str, body: str) -> str:
         unshare()
         fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        done = command.run(fd, "a throw-away namespace", ["nft", "-f", "-"], f"table {family} {name} {{\n{body}\n}}\n")
+        done = nft_library.run(fd, "a throw-away namespace", f"table {family} {name} {{\n{body}\n}}\n")
         if done.exit_code:
             return ""
         with NftSocket(fd, "a throw-away namespace") as sock:

@@ -125,14 +125,31 @@ class SliceBook:
 
     def set_soon(self, parts: Sequence[tuple[str, Slice]]) -> Awaitable[None]:
         """As `set`, in the background, with all that is asked for in this turn of the loop. Errors: KernelError, when awaited."""
-        job = self._claim(parts)  # the kernel's thread keeps the order of jobs, so nothing has to end first
-        job.done = asyncio.get_running_loop().create_future()
-        self._queue.append(job)
+        done = self._enqueue(parts)
         if len(self._queue) == FLIGHT_JOBS:
             self._dispatch()
         elif len(self._queue) == 1:
             asyncio.get_running_loop().call_soon(self._dispatch)
-        return asyncio.shield(job.done)  # who is cancelled does not stop what the kernel has been told
+        return asyncio.shield(done)  # who is cancelled does not stop what the kernel has been told
+
+    def set_ahead(self, parts: Sequence[tuple[str, Slice]]) -> asyncio.Future[None]:
+        """As `set_soon`, begun now, for who has more to plan; nobody may cancel what he gets. Errors: KernelError, when awaited."""
+        done = self._enqueue(parts)
+        self._dispatch()
+        return done
+
+    def settle(self) -> None:
+        """Wait until nothing is under way any more, in whatever namespace."""
+        self._dispatch()
+        for flight in list(self._flying):
+            wait([flight.answer])
+            self._land(flight)
+
+    def _enqueue(self, parts: Sequence[tuple[str, Slice]]) -> asyncio.Future[None]:
+        job = self._claim(parts)  # the kernel's thread keeps the order of jobs, so nothing has to end first
+        job.done = asyncio.get_running_loop().create_future()
+        self._queue.append(job)
+        return job.done
 
     def _claim(self, parts: Sequence[tuple[str, Slice]]) -> _Job:
         """Write claims, and note what to do for them and how to take them back."""

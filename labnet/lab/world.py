@@ -61,7 +61,7 @@ class World:
         sysctls = {node.name: dict(node.sysctls) for node in scenario.nodes}
         self.fabric = Fabric(lab, kernel, self.slices, self._namespace, sysctls, self._retire)
         state = CloudState(lab=lab, seed=scenario.seed, region=_region(scenario), sites=sites_of(scenario, lab))
-        self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken)
+        self.ec2 = Ec2Service(state, limits.load(), clock, store, self.fabric, self._name_taken, self.fabric)
         self.ec2.behaviour.configure(scenario.ec2)
         self.kube = KubeStore(store, clock)
         self.workloads = Workloads(lab, kernel, self.host.start_program, log) if serves else None
@@ -122,9 +122,14 @@ class World:
             raise self.latency.failure
 
     async def _add_nodes(self, tell: Tell) -> None:
-        """All nodes: each has its addresses before the next one asks for any; their packet filters are loaded meanwhile."""
-        for node in self.scenario.nodes:
-            await self._begin_node(node)
+        """All nodes, side by side as an autoscaling group's: what they ask of EC2 at the same time is carried out together."""
+        loop = asyncio.get_running_loop()
+        begun = [loop.create_task(self._begin_node(node)) for node in self.scenario.nodes]
+        try:
+            await asyncio.gather(*begun)
+        finally:
+            for task in begun:
+                task.cancel()
         for number, node in enumerate(self.scenario.nodes, 1):
             await self.fleet.started(node.name)
             tell("nodes", f"node {node.name}", number, len(self.scenario.nodes))
