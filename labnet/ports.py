@@ -175,9 +175,11 @@ class Kernel(Protocol):
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs in order in the background, each all or nothing; for each the error that `apply` would raise, or None."""
 
-    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+    def observe(
+        self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True, routing: bool = True
+    ) -> KernelState:
         """Read a namespace back; of the sysctls those asked for (paths as in Sysctl) that exist. `packet_filter` False = quicker, without
-        iptables and nftables.
+        iptables and nftables; `routing` False = quicker, without addresses, routes and neighbours.
         """
 
     def expect(self, netns: str, objects: Iterable[KernelObject]) -> None:
@@ -308,9 +310,11 @@ class Slices(Protocol):
     def claimed(self, netns: str, name: str) -> Slice | None:
         """What the slice claims now, or None."""
 
-    def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
+    def observe(
+        self, netns: str, *, packet_filter: bool = True, routing: bool = True, sysctls: Iterable[str] | None = None
+    ) -> KernelState:
         """The namespace as the kernel holds it now, in the words of the claims where both mean the same; of the sysctls those named, or
-        (None) those that somebody claims. Errors: KernelError.
+        (None) those that somebody claims; the rest as the Kernel port's. Errors: KernelError.
         """
 
     def addresses(self, netns: str, link: str) -> frozenset[str]:

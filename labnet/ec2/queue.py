@@ -16,7 +16,8 @@ from typing import Any
 from labnet.ec2.behaviour import Verdict
 
 TOGETHER = frozenset({
-    "AssignPrivateIpAddresses", "AttachNetworkInterface", "CreateNetworkInterface", "CreateTags", "ModifyNetworkInterfaceAttribute", "RunInstances",
+    "AssignPrivateIpAddresses", "AttachNetworkInterface", "CreateNetworkInterface", "CreateTags", "ModifyNetworkInterfaceAttribute",
+    "RunInstances",
 })  # fmt: skip
 """Actions that add or set: none of them takes from the kernel what another one of the same turn has put there."""
 Outcome = dict[str, Any] | Exception
@@ -36,7 +37,7 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Round:
-    """Requests that have been decided: `pending` is what the kernel still works on; `finish` waits for that, and says how each request ended."""
+    """Requests that have been decided: `pending` is what the kernel still works on; `finish` waits for that and says how each one ended."""
 
     finish: Callable[[], list[Outcome]]
     pending: Sequence[asyncio.Future[None]] = ()

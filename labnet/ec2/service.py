@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from labnet.ec2 import moments
+from labnet.ec2.ahead import PART, Ahead, Background
 from labnet.ec2.behaviour import Behaviour
 from labnet.ec2.cloud import execute
-from labnet.ec2.ahead import PART, Ahead, Background
 from labnet.ec2.queue import TOGETHER, Outcome, Queue, Request, Round, told
 from labnet.ec2.rules.request import Context
 from labnet.ec2.sdk import Retries

@@ -33,9 +33,9 @@ class EniSetup:
             raise IpamError("setupENINetwork should never be called on the primary ENI")
         await self._wait_for_link(eni_link(eni.device_index), eni.mac)
         wiring = EniWiring(eni.id, eni.device_index, eni.primary_ip, eni.subnet_cidr, self._settings.eni_mtu_bytes)
-        self._wire(wiring)
+        await self._wire(wiring)
 
-    def _wire(self, wiring: EniWiring) -> None:
+    async def _wire(self, wiring: EniWiring) -> None:
         """Addresses that somebody put on the link go; routes of its table and its rule are as planned, whoever made them.
 
         A new ENI's link has no past and is set up unseen; if the kernel refuses, there was one after all.
@@ -44,7 +44,7 @@ class EniSetup:
         link = eni_link(wiring.device_index)
         if self._slices.claimed(self._netns, plan.name) is None and not self._slices.addresses(self._netns, link):
             with suppress(KernelError):
-                self._slices.set([(self._netns, plan)])
+                await self._slices.set_soon([(self._netns, plan)])
                 return
         seen = self._slices.observe(self._netns, packet_filter=False, sysctls=())
         self._slices.assume(self._netns, Slice(plan.name, standing_eni(seen, plan, wiring)))

@@ -31,7 +31,8 @@ class NodeSetup:
         claimed = self._slices.claimed(self._netns, NODE_SLICE)
         if not starting and claimed == plan:
             return None
-        seen = self._slices.observe(self._netns, sysctls=[item.path for item in plan.objects if isinstance(item, Sysctl)])
+        sysctls = [item.path for item in plan.objects if isinstance(item, Sysctl)]
+        seen = self._slices.observe(self._netns, routing=False, sysctls=sysctls)  # all that a plan for a node or its leftovers can be
         standing = standing_node(seen, claimed, plan, self._settings, self._backend)
         self._slices.assume(self._netns, Slice(NODE_SLICE, standing))
         return self._slices.set_soon([(self._netns, plan)])

@@ -110,7 +110,7 @@ class PodRules:
 
     def _rules(self) -> tuple[Rule, ...]:
         if self._seen is None:
-            self._seen = self._slices.observe(self._netns, packet_filter=False, sysctls=()).all(Rule)
+            self._seen = self._slices.observe(self._netns, packet_filter=False, routing=False, sysctls=()).all(Rule)
         return self._seen
 
 

@@ -301,13 +301,15 @@ class LinuxKernel(Witness):
             except OSError as error:
                 raise KernelError("read", netns, f"addresses of {link}", error.errno or 0, str(error)) from error
 
-    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+    def observe(
+        self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True, routing: bool = True
+    ) -> KernelState:
         """Read a namespace back, packet filters included if wanted. Errors: KernelError, OwnershipError."""
         from labnet.kernel import iptables, nft
 
         with self._work() as visit:
             try:
-                found = observe.rtnetlink(visit.socket(netns))
+                found = observe.rtnetlink(visit.socket(netns), routing=routing)
                 paths = tuple(sysctls)
                 found += observe.read_sysctls(visit.fd(netns), paths) if paths else []
             except OSError as error:

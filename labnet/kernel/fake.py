@@ -25,9 +25,11 @@ from labnet.model.netstate import (
     KernelObject,
     KernelState,
     Link,
+    Neigh,
     NftElement,
     NftPortChain,
     NftTable,
+    Route,
     Sysctl,
     VethPeer,
 )
@@ -37,6 +39,7 @@ from labnet.ports import PacketSign, ProgramResult, RouteAnswer, RuleFollower
 NO_PROGRAMS = "the in-memory kernel runs no programs and opens no sockets"
 FIRST_INODE = 4026540000
 PACKET_FILTER = (IptChain, IptRule, NftTable, NftPortChain, NftElement)
+ROUTING = (Addr, Route, Neigh)
 
 
 class FakeKernel:
@@ -208,11 +211,14 @@ class FakeKernel:
             raise KernelError("read", netns, f"addresses of {link}", errno.ENODEV, f"no link {link}")
         return frozenset(item.address for item in held.all(Addr) if (item.link, item.family) == (link, "inet"))
 
-    def observe(self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True) -> KernelState:
+    def observe(
+        self, netns: str, sysctls: Iterable[str] = (), *, packet_filter: bool = True, routing: bool = True
+    ) -> KernelState:
         """Everything of a namespace; of the sysctls asked for those that were ever written."""
         held = self._get("observe", netns)
         found = [Sysctl(path, held.sysctls[sysctl_path(path)]) for path in dict.fromkeys(sysctls) if sysctl_path(path) in held.sysctls]
-        shown = held.listed() if packet_filter else [item for item in held.listed() if not isinstance(item, PACKET_FILTER)]
+        left_out = (*(() if packet_filter else PACKET_FILTER), *(() if routing else ROUTING))
+        shown = [item for item in held.listed() if not isinstance(item, left_out)]
         return KernelState((*shown, *found))
 
     def tracked(self, netns: str, protocol: str, flows: Sequence[FlowTuple]) -> list[TrackedFlow | None]:

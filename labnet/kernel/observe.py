@@ -98,13 +98,15 @@ def _link(row: bytes) -> tuple[int, int, Link]:
     return index, flags, Link(_text(found[IFLA_IFNAME]), _mac(address) if address else None, kind, _u32(found.get(IFLA_TXQLEN)), mtu)
 
 
-def rtnetlink(door: RtnlSocket) -> list[KernelObject]:
-    """Every link, address, route, rule and neighbour. Errors: OSError."""
+def rtnetlink(door: RtnlSocket, *, routing: bool = True) -> list[KernelObject]:
+    """Every link, address, route, rule and neighbour; without `routing` links and rules alone. Errors: OSError."""
     found = links(door)
-    names = {index: link.name for index, _flags, link in found}
     objects: list[KernelObject] = [link for _index, _flags, link in found]
     objects += [LinkMtu(link.name, link.mtu_bytes) for _index, _flags, link in found if link.mtu_bytes is not None]
     objects += [LinkUp(link.name) for _index, flags, link in found if flags & 1]
+    if not routing:
+        return [*objects, *_rules(door)]
+    names = {index: link.name for index, _flags, link in found}
     routed = routes(door, names)
     connected = {(route.dev, route.dst) for route in routed if route.protocol == "kernel" and route.table == TABLE_MAIN}
     up = {link.name for _index, flags, link in found if flags & 1 and link.type != "loopback"}

@@ -258,11 +258,13 @@ class SliceBook:
         """The sysctls that somebody claims there, slashed."""
         return tuple(item.path for item in map(canonical, self.desired(netns)) if isinstance(item, Sysctl))
 
-    def observe(self, netns: str, *, packet_filter: bool = True, sysctls: Iterable[str] | None = None) -> KernelState:
+    def observe(
+        self, netns: str, *, packet_filter: bool = True, routing: bool = True, sysctls: Iterable[str] | None = None
+    ) -> KernelState:
         """The namespace as the kernel holds it, in the words of the plan where both mean the same. `sysctls` None = every claimed one."""
         self._settle({netns})
         asked = self.sysctl_paths(netns) if sysctls is None else sysctls
-        state = self.kernel.observe(netns, asked, packet_filter=packet_filter)
+        state = self.kernel.observe(netns, asked, packet_filter=packet_filter, routing=routing)
         wanted = index(self.desired(netns))
         return KernelState(tuple(_in_words_of(wanted.get(canonical(item).key), item) for item in state))
 

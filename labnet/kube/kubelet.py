@@ -178,7 +178,7 @@ class Kubelet:
 
     async def _attach(self, box: _Sandbox) -> Result:
         box.id = names.digest("sandbox", box.pod.uid, box.attempt).hex()
-        if not self._kernel.exists(box.netns):
+        if box.attempt and not self._kernel.exists(box.netns):  # at first `_launch` has seen to it
             self._kernel.create_netns([box.netns])
         result = await self._runtime.add(self._attachment(box, box.id))
         if not result.ips:

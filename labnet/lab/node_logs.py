@@ -21,26 +21,37 @@ from pathlib import Path
 import msgspec
 
 from labnet.ipamd.settings import log_level
+from labnet.model.values import frozen
 from labnet.ports import Clock, NodeLog, NoLog
 
 FLUSH_S = 0.05
 MAX_BYTES = 100 * 1024 * 1024
 LEVELS = ("debug", "info", "warn", "error", "fatal")
+_LINES = msgspec.json.Encoder()
 STREAMS = frozenset({"", "stdout", "stderr"})
 Log = Callable[[str], None]
 
 
+@frozen
+class Line:
+    """One object of a log, its members in the order in which they are written."""
+
+    level: str
+    ts: str
+    msg: str
+
+
 class LogFile:
-    """One file; `add` takes whole lines, `flush` writes them."""
+    """One file; `add` takes lines, `flush` writes them: a pod says some ten, so they are made text all at once."""
 
     def __init__(self, path: Path, log: Log, max_bytes: int = MAX_BYTES) -> None:
         self._path, self._log, self._max_bytes = path, log, max_bytes
-        self._waiting: list[bytes] = []
+        self._waiting: list[Line] = []
         self._descriptor: int | None = None
         self._size = 0
         self._failed = self._closed = False
 
-    def add(self, line: bytes) -> bool:
+    def add(self, line: Line) -> bool:
         """Keep a line until the next flush; was it the first one since the last?"""
         if self._closed:
             return False
@@ -51,7 +62,7 @@ class LogFile:
         """Write what waits."""
         if not self._waiting:
             return
-        data, self._waiting = b"".join(self._waiting), []
+        data, self._waiting = _LINES.encode_lines(self._waiting), []
         try:
             if self._descriptor is None:
                 self._open()
@@ -93,36 +104,36 @@ class LogFile:
 class LevelLog:
     """The NodeLog port: lines of a level and above, stamped with the lab's time."""
 
-    def __init__(self, clock: Clock, level: str, add: Callable[[bytes], None]) -> None:
+    def __init__(self, clock: Clock, level: str, add: Callable[[Line], None]) -> None:
         self._clock, self._add = clock, add
         self._floor = LEVELS.index(log_level(level))
-        self._stamped = (-1, b"")
+        self._stamped = (-1, "")
 
     def debug(self, message: str) -> None:
         """What only somebody who looks for a fault reads."""
         if self._floor == 0:
-            self._write(b"debug", message)
+            self._write("debug", message)
 
     def info(self, message: str) -> None:
         """What happened."""
         if self._floor <= 1:
-            self._write(b"info", message)
+            self._write("info", message)
 
     def warn(self, message: str) -> None:
         """What is not as it should be and was coped with."""
         if self._floor <= 2:
-            self._write(b"warn", message)
+            self._write("warn", message)
 
     def error(self, message: str) -> None:
         """What failed."""
         if self._floor <= 3:
-            self._write(b"error", message)
+            self._write("error", message)
 
-    def _write(self, level: bytes, message: str) -> None:
+    def _write(self, level: str, message: str) -> None:
         ms = int(self._clock.now_s() * 1000)
         if self._stamped[0] != ms:
-            self._stamped = (ms, datetime.fromtimestamp(ms // 1000, UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{ms % 1000:03d}Z").encode())
-        self._add(b'{"level":"%b","ts":"%b","msg":%b}\n' % (level, self._stamped[1], msgspec.json.encode(message)))
+            self._stamped = (ms, datetime.fromtimestamp(ms // 1000, UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{ms % 1000:03d}Z"))
+        self._add(Line(level, self._stamped[1], message))
 
 
 class NodeLogs:
@@ -164,7 +175,7 @@ class NodeLogs:
         if self._file_of("/var/log") is None:
             return NoLog()
         if path in STREAMS:
-            return LevelLog(self._clock, level, lambda line: self._log(f"{who} on {self._node}: {line.decode().rstrip()}"))
+            return LevelLog(self._clock, level, lambda line: self._log(f"{who} on {self._node}: {_LINES.encode(line).decode()}"))
         file = self._files.get(path)
         if file is None:
             found = self._file_of(path)
@@ -172,7 +183,7 @@ class NodeLogs:
             file = self._files[path] = LogFile(found, self._log)
         return LevelLog(self._clock, level, partial(self._keep, file))
 
-    def _keep(self, file: LogFile, line: bytes) -> None:
+    def _keep(self, file: LogFile, line: Line) -> None:
         if not file.add(line):
             return
         self._dirty.append(file)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 IFNAME_BYTES = 15
 NAME_RE = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
@@ -21,7 +22,7 @@ def is_name(text: str) -> bool:
 
 def digest(*parts: object) -> bytes:
     """SHA-256 over the parts, each with its length, so that no two lists of parts run together."""
-    joined = "\0".join(str(part) for part in parts)
+    joined = "\0".join([str(part) for part in parts])
     return hashlib.sha256(joined.encode()).digest()
 
 
@@ -35,6 +36,7 @@ def mac(seed: int, lab: str, name: str) -> str:
     return "02:" + digest(seed, lab, "mac", name)[:5].hex(":")
 
 
+@lru_cache(maxsize=1024)
 def pod_hash(namespace: str, pod: str, nic: int = 0) -> str:
     """The 11 hex digits in a pod's host link name: SHA-1 over ``namespace.pod``, ``.<nic>`` behind it for further ones."""
     text = f"{namespace}.{pod}" + (f".{nic}" if nic else "")

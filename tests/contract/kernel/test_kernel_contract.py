@@ -236,6 +236,15 @@ def test_an_observation_may_leave_the_packet_filter_out(kernel: Kernel, pair: tu
     assert Rule(9) in quick
 
 
+def test_an_observation_may_leave_addresses_routes_and_neighbours_out(kernel: Kernel, pair: tuple[str, str]) -> None:
+    here, _there = pair
+    ours = (Addr("one", "10.3.0.1", 24), Route("10.1.0.0/16", "one", scope="link"), Neigh("one", "10.0.0.9", FAR_MAC))
+    add(kernel, here, *ours, Rule(9), IptChain("nat", "OURS", ("-j RETURN",)))
+    whole, brief = set(kernel.observe(here)), set(kernel.observe(here, routing=False))
+    assert set(ours) <= whole
+    assert brief == {item for item in whole if not isinstance(item, Addr | Route | Neigh)} and Rule(9) in brief
+
+
 def test_an_address_without_its_connected_route(kernel: Kernel, pair: tuple[str, str]) -> None:
     here, _there = pair
     wanted = Addr("one", "10.3.0.1", 24, connected_route=False)
