@@ -93,9 +93,12 @@ class Result:
             out |= self._flat()
         else:
             newest = version not in VERSIONED_IPS and version != "1.0.0"
-            out |= _unless_empty(interfaces=[_interface(item, newest) for item in self.interfaces])
-            out |= _unless_empty(ips=[_ip(item, version in VERSIONED_IPS) for item in self.ips])
-            out |= _unless_empty(routes=[_route(item, newest) for item in self.routes])
+            if self.interfaces:
+                out["interfaces"] = [_interface(item, newest) for item in self.interfaces]
+            if self.ips:
+                out["ips"] = [_ip(item, version in VERSIONED_IPS) for item in self.ips]
+            if self.routes:
+                out["routes"] = [_route(item, newest) for item in self.routes]
         out["dns"] = _dns(self.dns)
         if version in FLAT | VERSIONED_IPS:
             return out
@@ -156,7 +159,9 @@ def _parse_route(item: Mapping[str, Any]) -> ResultRoute:
 
 
 def _parse_dns(document: Mapping[str, Any]) -> ResultDns:
-    part = document.get("dns") or {}
+    part = document.get("dns")
+    if not part:
+        return _NO_DNS
     lists = {key: tuple(str(word) for word in _list(part, key)) for key in ("nameservers", "search", "options")}
     return ResultDns(domain=_text(part, "domain"), **lists)
 
@@ -193,6 +198,7 @@ def _index(item: Mapping[str, Any], count: int) -> int | None:
     return value
 
 
+_NO_DNS = ResultDns()
 _ROUTE_EXTRA = ("mtu", "advmss", "priority", "table", "scope")
 
 
@@ -208,13 +214,11 @@ def _sorted(value: Any) -> Any:
 
 
 def _interface(item: ResultInterface, newest: bool) -> dict[str, Any]:
-    out: dict[str, Any] = {"name": item.name, **_unless_empty(mac=item.mac)}
     if newest:
-        out |= _unless_empty(mtu=item.mtu_bytes)
-    out |= _unless_empty(sandbox=item.sandbox)
-    if newest:
-        out |= _unless_empty(socketPath=item.socket_path, pciID=item.pci_id)
-    return out
+        said = {"mac": item.mac, "mtu": item.mtu_bytes, "sandbox": item.sandbox, "socketPath": item.socket_path, "pciID": item.pci_id}
+    else:
+        said = {"mac": item.mac, "sandbox": item.sandbox}
+    return {"name": item.name, **{key: value for key, value in said.items() if value}}
 
 
 def _ip(item: ResultIp, versioned: bool) -> dict[str, Any]:
@@ -229,6 +233,8 @@ def _route(item: ResultRoute, newest: bool) -> dict[str, Any]:
 
 
 def _dns(item: ResultDns) -> dict[str, Any]:
+    if item == _NO_DNS:
+        return {}
     return _unless_empty(
         nameservers=list(item.nameservers), domain=item.domain, search=list(item.search), options=list(item.options)
     )

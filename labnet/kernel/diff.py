@@ -50,13 +50,14 @@ _SPELLED = frozenset({Rule, Sysctl, Route})
 
 def canonical(item: KernelObject) -> KernelObject:
     """The one spelling of an object for which several exist: a full mark mask, dotted sysctls, IPv6 metric and scope."""
-    if type(item) not in _SPELLED:
+    kind = type(item)  # asking each for all kinds is slow, and a pod's objects are spelled some forty times
+    if kind not in _SPELLED:
         return item
-    if isinstance(item, Rule) and item.fwmask == FULL_MASK:
+    if kind is Rule and isinstance(item, Rule) and item.fwmask == FULL_MASK:
         return replace(item, fwmask=None)
-    if isinstance(item, Sysctl) and "/" not in item.path:
+    if kind is Sysctl and isinstance(item, Sysctl) and "/" not in item.path:
         return replace(item, path=sysctl_path(item.path))
-    if isinstance(item, Route) and item.family == "inet6" and (item.scope != "global" or item.metric == IPV6_DEFAULT_METRIC):
+    if kind is Route and isinstance(item, Route) and item.family == "inet6" and (item.scope != "global" or item.metric == IPV6_DEFAULT_METRIC):
         return replace(item, scope="global", metric=0 if item.metric == IPV6_DEFAULT_METRIC else item.metric)
     return item
 

@@ -169,7 +169,7 @@ class LinuxKernel(Witness):
             try:
                 for netns, changes in by_stages(batches):
                     visit.fd(netns)
-                    for maker, run in groupby(changes, key=lambda change: _MAKERS[type(change.object)]):
+                    for maker, run in groupby(changes, key=_maker):
                         self._make(visit, maker, netns, list(run), done)
             except BaseException as error:
                 for note in self._undo(visit, done):
@@ -201,7 +201,7 @@ class LinuxKernel(Witness):
     def _untell(self, netns: str, changes: Iterable[Change]) -> None:
         """Links came that the workers do not know: they are told anew, else they would give away an index that is taken."""
         for change in changes:
-            if change.op == "add" and isinstance(change.object, Link):
+            if change.op == "add" and type(change.object) is Link:
                 self._told.pop(netns, None)
                 if change.object.peer is not None:
                     self._told.pop(change.object.peer.netns, None)
@@ -263,11 +263,12 @@ class LinuxKernel(Witness):
 
     def _note_tables(self, netns: str, changes: Iterable[Change]) -> None:
         for change in changes:
-            if isinstance(change.object, NftTable):
+            item = change.object
+            if type(item) is NftTable:
                 tables = self._tables.setdefault(netns, {})
-                tables.pop(change.object.key, None)
+                tables.pop(item.key, None)
                 if change.op != "remove":
-                    tables[change.object.key] = change.object
+                    tables[item.key] = item
 
     def _undo(self, visit: Visit, done: Done) -> list[str]:
         """Take back what was made, last first; what could not be taken back, in words."""
@@ -374,6 +375,10 @@ class LinuxKernel(Witness):
             yield
         finally:
             self._lock.acquire()
+
+
+def _maker(change: Change) -> str:
+    return _MAKERS[type(change.object)]
 
 
 def _is_leftover(change: Change) -> bool:

@@ -13,10 +13,17 @@ AT_ONCE = 500
 from an ordinary user too. A transaction for each port would cost the kernel a walk over all ports, each time.
 """
 
+_SMALL = frozenset({NftElement, NftPortChain})
+
 
 def additions_only(jobs: Sequence[Sequence[Batch]]) -> bool:
     """Does no job take anything away or overwrite anything? Only then may their steps change places."""
-    return all(change.op == "add" for job in jobs for _netns, changes in job for change in changes)
+    for job in jobs:
+        for _netns, changes in job:
+            for change in changes:
+                if change.op != "add":
+                    return False
+    return True
 
 
 def named_in(job: Sequence[Batch]) -> set[str]:
@@ -24,8 +31,9 @@ def named_in(job: Sequence[Batch]) -> set[str]:
     found = {netns for netns, _changes in job}
     for _netns, changes in job:
         for change in changes:
-            if isinstance(change.object, Link) and change.object.peer is not None:
-                found.add(change.object.peer.netns)
+            item = change.object
+            if type(item) is Link and item.peer is not None:
+                found.add(item.peer.netns)
     return found
 
 
@@ -53,7 +61,7 @@ def by_stages(batches: Sequence[Batch]) -> list[Batch]:
     rest: dict[str, list[Change]] = {}
     for netns, changes in batches:
         for change in changes:
-            (links if isinstance(change.object, Link) else rest).setdefault(netns, []).append(change)
+            (links if type(change.object) is Link else rest).setdefault(netns, []).append(change)
     found: list[Batch] = [(netns, tuple(changes)) for netns, changes in links.items()]
     for netns, others in rest.items():
         found += [(netns, part) for part in _parted(sorted(others, key=lambda change: rank(change.object)))]
@@ -62,7 +70,7 @@ def by_stages(batches: Sequence[Batch]) -> list[Batch]:
 
 def _parted(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     """What goes at once, then the many elements and port chains in transactions of a size that any socket takes."""
-    small = [change for change in changes if isinstance(change.object, NftElement | NftPortChain)]
+    small = [change for change in changes if type(change.object) in _SMALL]
     if len(small) <= AT_ONCE:
         yield tuple(changes)
         return

@@ -56,7 +56,7 @@ class RtnlWriter:
 
         New links are a batch of their own: were an index taken, what follows would hit somebody else's link.
         """
-        for _are_new, run in groupby(changes, key=lambda change: change.op == "add" and isinstance(change.object, Link)):
+        for _are_new, run in groupby(changes, key=_makes_link):
             self._apply_run(visit, netns, list(run), done)
 
     def _apply_run(self, visit: Visit, netns: str, changes: Sequence[Change], done: Done) -> None:
@@ -96,11 +96,11 @@ class RtnlWriter:
             self.read_links(visit, netns)
 
     def _steps(self, visit: Visit, netns: str, changes: Sequence[Change]) -> list[_Step]:
-        leaving = {change.object.name for change in changes if change.op == "remove" and isinstance(change.object, Link)}
+        leaving = {change.object.name for change in changes if change.op == "remove" and type(change.object) is Link}
         left = len(leaving)
         steps: list[_Step] = []
         for change in changes:
-            if change.op == "remove" and isinstance(change.object, Link) and len(leaving) > 1:
+            if change.op == "remove" and len(leaving) > 1 and type(change.object) is Link:
                 left -= 1
                 steps.append(self._group_step(visit, netns, change, left == 0))
             elif change.op == "remove" and link_of(change.object) in leaving:
@@ -124,14 +124,14 @@ class RtnlWriter:
 
     def _step(self, visit: Visit, netns: str, change: Change) -> _Step:
         item = change.object
-        if isinstance(item, Rule):
+        if type(item) is Rule:
             return _Step(change, [self.encoder.fast(*rtnl_encode.rule(item, change.op))])
         self._known(visit, netns)
-        if isinstance(item, Link) and change.op == "add":
+        if change.op == "add" and type(item) is Link:
             return self._veth_step(visit, netns, change, item)
-        if isinstance(item, LinkMtu) and change.op == "remove":
+        if change.op == "remove" and type(item) is LinkMtu:
             return _Step(change, [])
-        name = item.name if isinstance(item, Link) else link_of(item)
+        name = item.name if type(item) is Link else link_of(item)
         index = self.index(visit, netns, name) if name is not None else None
         if name is not None and index is None:
             if change.op == "remove":
@@ -157,12 +157,12 @@ class RtnlWriter:
 
     def _shapes(self, change: Change, index: int | None) -> list[Shaped]:
         item, op = change.object, change.op
-        if isinstance(item, Route):
+        if type(item) is Route:
             return [rtnl_encode.route(item, op, index)]
         assert index is not None, "all but rules and routes belong to a link"
-        if isinstance(item, Neigh):
+        if type(item) is Neigh:
             return [rtnl_encode.neigh(item, op, index)]
-        if isinstance(item, LinkUp):
+        if type(item) is LinkUp:
             return [rtnl_encode.link_change(item, index, up=op != "remove")]
         if isinstance(item, Link) and op == "remove":
             return [rtnl_encode.link_gone(index)]
@@ -176,14 +176,16 @@ class RtnlWriter:
         messages = [message for step in steps for message in step.messages]
         if not messages:
             return {}
-        owner = [place for place, step in enumerate(steps) for _message in step.messages]
-        first = [number == 0 for step in steps for number in range(len(step.messages))]
         try:
             failed = visit.socket(netns).send(messages)
         except OSError as error:
             reason = error.strerror or os.strerror(error.errno or 0)
             raise KernelError("apply", netns, steps[0].change.object.text, error.errno or 0, reason) from error
         found: dict[int, Failure] = {}
+        if not failed:
+            return found
+        owner = [place for place, step in enumerate(steps) for _message in step.messages]
+        first = [number == 0 for step in steps for number in range(len(step.messages))]
         for place, failure in failed.items():
             grouped = isinstance(steps[owner[place]].change.object, Link) and not first[place]
             if first[place] or (failure.number != errno.ESRCH and not (grouped and failure.number in _GONE)):
@@ -215,6 +217,9 @@ class RtnlWriter:
     def _noted(self, netns: str, change: Change) -> Change:
         """Keep the book; the change with what it really overwrote, so that it can be undone."""
         item = change.object
+        kind = type(item)
+        if kind is not Link and kind is not LinkMtu:
+            return change
         if isinstance(item, Link) and change.op == "add" and item.peer is not None:
             self.book.plug((netns, item.name), (item.peer.netns, item.peer.name), item.mtu_bytes or DEFAULT_MTU)
         elif isinstance(item, Link) and change.op == "remove":
@@ -277,6 +282,10 @@ class RtnlWriter:
         ):
             return [Change("replace", item, there)]
         return [Change("remove", there), Change("add", item)]
+
+
+def _makes_link(change: Change) -> bool:
+    return change.op == "add" and type(change.object) is Link
 
 
 def _addr_shapes(change: Change, item: Addr, index: int) -> list[Shaped]:

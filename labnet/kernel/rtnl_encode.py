@@ -69,10 +69,14 @@ class _Stencil:
         data = bytearray(self.data)
         places = self.places
         for name, value in holes.items():
-            packed = _U32.pack(value) if isinstance(value, int) else _packed_text(value)
-            size = len(packed)
-            for place in places[name]:
-                data[place:place + size] = packed
+            if type(value) is int:
+                for place in places[name]:
+                    _U32.pack_into(data, place, value)
+            else:
+                packed = _packed_text(value)
+                size = len(packed)
+                for place in places[name]:
+                    data[place:place + size] = packed
         return bytes(data)
 
 

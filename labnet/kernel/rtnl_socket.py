@@ -33,6 +33,7 @@ READ_BYTES = 1 << 15
 TIMEOUT_S = 30.0
 DUMP_ATTEMPTS = 5
 _HEADER = struct.Struct("=IHHII")
+_SEQUENCE = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
@@ -88,8 +89,12 @@ class RtnlSocket:
     def _send_some(self, messages: Sequence[bytes], start: int, end: int) -> dict[int, Failure]:
         first = self._sequence + 1
         last = self._sequence = self._sequence + (end - start)
-        coded = [with_sequence(messages[place], first + place - start, NLM_F_ACK if place == end - 1 else 0) for place in range(start, end)]
-        self._socket.send(b"".join(coded))
+        batch, at = bytearray().join(messages[start:end]), 0
+        for sequence in range(first, last):
+            _SEQUENCE.pack_into(batch, at + 8, sequence)
+            at += len(messages[start + sequence - first])
+        batch[at:] = with_sequence(messages[end - 1], last, NLM_F_ACK)
+        self._socket.send(batch)
         failed: dict[int, Failure] = {}
         while True:
             for kind, flags, sequence, body in self._receive():

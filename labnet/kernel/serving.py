@@ -28,5 +28,5 @@ class ServingDoor(LinuxKernel):
         """The veths that jobs have made here, with the indexes that they got."""
         return [
             found for job in jobs for netns, changes in job for change in changes
-            if change.op != "remove" and isinstance(change.object, Link) and (found := self._writer.book.veth((netns, change.object.name)))
+            if change.op != "remove" and type(change.object) is Link and (found := self._writer.book.veth((netns, change.object.name)))
         ]

@@ -56,12 +56,15 @@ class KubeletSettings:
 
 @dataclass(slots=True)
 class _Sandbox:
-    """A pod on its way: `waiting` while it backs off, `ending` once it is deleted; `undone` are ids whose detach failed."""
+    """A pod on its way: `made` when its namespace is new, `waiting` while it backs off, `ending` once it is deleted; `undone` are ids whose
+    detach failed.
+    """
 
     pod: PodView
     netns: str
     id: str = ""
     attempt: int = 0
+    made: bool = False
     attached: bool = False
     started: bool = False
     waiting: bool = False
@@ -139,12 +142,15 @@ class Kubelet:
             else:
                 self._held.append(box)
                 self._tell(box, "NetworkNotReady", _NOT_READY)
-        wanted = [box.netns for box in go if not box.pod.host_network and not self._kernel.exists(box.netns)]
+        wanted = [box for box in go if not box.pod.host_network and not self._kernel.exists(box.netns)]
         if wanted:
             try:
-                self._kernel.create_netns(wanted)
+                self._kernel.create_netns([box.netns for box in wanted])
             except KernelError:
                 pass  # each tries for itself, and says what is wrong
+            else:
+                for box in wanted:
+                    box.made = True
         for box in go:
             assert self._tasks is not None, "there is no pod before kubelet runs"
             box.task = self._tasks.create_task(self._bring_up(box))
@@ -178,8 +184,9 @@ class Kubelet:
 
     async def _attach(self, box: _Sandbox) -> Result:
         box.id = names.digest("sandbox", box.pod.uid, box.attempt).hex()
-        if box.attempt and not self._kernel.exists(box.netns):  # at first `_launch` has seen to it
+        if not box.made and not self._kernel.exists(box.netns):
             self._kernel.create_netns([box.netns])
+        box.made = False  # from now on anything may happen to it
         result = await self._runtime.add(self._attachment(box, box.id))
         if not result.ips:
             raise CniError(999, "the network gave no address")

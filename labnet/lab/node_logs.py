@@ -15,7 +15,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -42,21 +41,25 @@ class Line:
 
 
 class LogFile:
-    """One file; `add` takes lines, `flush` writes them: a pod says some ten, so they are made text all at once."""
+    """One file; `add` takes lines, `flush` writes them: a pod says some ten, so they are made text all at once.
 
-    def __init__(self, path: Path, log: Log, max_bytes: int = MAX_BYTES) -> None:
-        self._path, self._log, self._max_bytes = path, log, max_bytes
+    `dirty` hears of the first line after each flush.
+    """
+
+    def __init__(self, path: Path, log: Log, dirty: Callable[[LogFile], None], max_bytes: int = MAX_BYTES) -> None:
+        self._path, self._log, self._dirty, self._max_bytes = path, log, dirty, max_bytes
         self._waiting: list[Line] = []
         self._descriptor: int | None = None
         self._size = 0
         self._failed = self._closed = False
 
-    def add(self, line: Line) -> bool:
-        """Keep a line until the next flush; was it the first one since the last?"""
+    def add(self, line: Line) -> None:
+        """Keep a line until the next flush."""
         if self._closed:
-            return False
+            return
         self._waiting.append(line)
-        return len(self._waiting) == 1
+        if len(self._waiting) == 1:
+            self._dirty(self)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -180,12 +183,11 @@ class NodeLogs:
         if file is None:
             found = self._file_of(path)
             assert found is not None, "the node has files"
-            file = self._files[path] = LogFile(found, self._log)
-        return LevelLog(self._clock, level, partial(self._keep, file))
+            file = self._files[path] = LogFile(found, self._log, self._soon)
+        return LevelLog(self._clock, level, file.add)
 
-    def _keep(self, file: LogFile, line: Line) -> None:
-        if not file.add(line):
-            return
+    def _soon(self, file: LogFile) -> None:
+        """A file has something to write."""
         self._dirty.append(file)
         if len(self._dirty) == 1:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)

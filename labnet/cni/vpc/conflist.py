@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from labnet.cni import spec
@@ -28,6 +29,7 @@ PREFIX_CHARS = 4
 OLD_LOG = "/var/log/aws-routed-eni/plugin.log"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 LOG_KEYS = ("pluginLogFile", "pluginLogLevel")
+_OWN_KEYS = ("vethPrefix", "mtu", *LOG_KEYS)
 VALID = "cni.dev/valid-attachments"
 _DECIMAL = re.compile(r"[+-]?[0-9]+")
 
@@ -62,12 +64,15 @@ class VpcNetConf:
 
 def parse_netconf(config: NetConf) -> VpcNetConf:
     """Read the plugin's own keys. An MTU that is no number from 576 to 9001 counts as 9001, as there. Errors: CniError 999."""
-    prefix = config.document.get("vethPrefix") or DEFAULT_PREFIX
-    mtu = config.document.get("mtu") or str(DEFAULT_MTU_BYTES)
-    others = ((key, config.document.get(key) or "") for key in LOG_KEYS)
-    for key, value in (("vethPrefix", prefix), ("mtu", mtu), *others):
+    said = [config.document.get(key) or "" for key in _OWN_KEYS]
+    for key, value in zip(_OWN_KEYS, said, strict=True):
         if not isinstance(value, str):
             raise CniError(spec.INTERNAL, f"{key} is not a string")
+    return _netconf(said[0] or DEFAULT_PREFIX, said[1] or str(DEFAULT_MTU_BYTES))
+
+
+@lru_cache(maxsize=64)
+def _netconf(prefix: str, mtu: str) -> VpcNetConf:
     if len(prefix) > PREFIX_CHARS:
         raise CniError(spec.INTERNAL, "conf.VethPrefix can be at most 4 characters long")
     number = int(mtu) if _DECIMAL.fullmatch(mtu) else DEFAULT_MTU_BYTES

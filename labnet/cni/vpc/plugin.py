@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from types import TracebackType
 from typing import Protocol
 
 from labnet.cni import spec
@@ -81,10 +82,28 @@ class _Pod:
 
 
 class _Turn:
-    """Who may act for an attachment, and how many calls there are for it."""
+    """Who may act for an attachment; `forget` is called with the end of the last call for it."""
 
-    def __init__(self) -> None:
-        self.lock, self.calls = asyncio.Lock(), 0
+    def __init__(self, forget: Callable[[], object]) -> None:
+        self._forget = forget
+        self._lock, self._calls = asyncio.Lock(), 0
+
+    async def __aenter__(self) -> None:
+        self._calls += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._forget()
 
 
 class VpcPlugin:
@@ -316,18 +335,12 @@ class VpcPlugin:
         self._on_link = {link: other for link, other in self._on_link.items() if other != attachment}
         return self._pod_netns.pop(attachment, None)
 
-    @asynccontextmanager
-    async def _turn(self, attachment: str) -> AsyncIterator[None]:
+    def _turn(self, attachment: str) -> _Turn:
         """One call at a time for an attachment, in the order in which they came."""
-        turn = self._turns.setdefault(attachment, _Turn())
-        turn.calls += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.calls -= 1
-            if not turn.calls:
-                del self._turns[attachment]
+        turn = self._turns.get(attachment)
+        if turn is None:
+            turn = self._turns[attachment] = _Turn(lambda: self._turns.pop(attachment))
+        return turn
 
 
 def _read(call: Call, command: str) -> tuple[_Pod, VpcNetConf]:
@@ -339,8 +352,7 @@ def _read(call: Call, command: str) -> tuple[_Pod, VpcNetConf]:
         args = spec.parse_args(call.args, ARGS)
     except CniError as error:
         raise CniError(spec.INTERNAL, f"{command}: failed to load k8s config from args: {error.message}") from error
-    name, namespace, infra, uid = (args.get(key, "") for key in ARGS)
-    return _Pod(name, namespace, infra, uid), netconf
+    return _Pod(*[args.get(key, "") for key in ARGS]), netconf
 
 
 def _del_request(call: Call, pod: _Pod, reason: str) -> DelNetworkRequest:

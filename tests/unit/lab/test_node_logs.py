@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labnet.lab.node_logs import FLUSH_S, LogFile, NodeLogs
+from labnet.lab.node_logs import FLUSH_S, Line, LogFile, NodeLogs
 from labnet.sim.clock import LabClock, new_event_loop
 
 START_S = 1_700_000_000.25
@@ -115,10 +115,12 @@ def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(one: OneNo
 
 def test_a_full_file_is_put_aside_once(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    file = LogFile(path, print, max_bytes=10)
+    dirty: list[LogFile] = []
+    file = LogFile(path, print, dirty.append, max_bytes=60)
     for number in range(4):
-        file.add(b"%d23456\n" % number)
+        file.add(Line("info", "now", f"{number}"))
         file.flush()
     file.close()
-    assert path.read_text() == "323456\n"
-    assert (tmp_path / "x.log.1").read_text() == "223456\n"
+    assert dirty == [file] * 4
+    assert path.read_text() == '{"level":"info","ts":"now","msg":"3"}\n'
+    assert (tmp_path / "x.log.1").read_text() == '{"level":"info","ts":"now","msg":"2"}\n'
