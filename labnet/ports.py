@@ -6,9 +6,7 @@ the same contract tests as the real ones.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +14,8 @@ from labnet.model.values import frozen
 
 if TYPE_CHECKING:  # a command that reads a scenario names ports and makes no kernel state
     import asyncio
+    import socket
+    from concurrent.futures import Future
 
     from labnet.model.cluster import EniConfig
     from labnet.model.flow import Flow

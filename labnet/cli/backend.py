@@ -24,6 +24,9 @@ Report = Callable[["Progress"], None]
 class Backend(Protocol):
     """The functions of labnet that verbs call. Documents have the shapes of the project's interfaces."""
 
+    def prepare_up(self, run_dir: Path) -> None:
+        """`up` was asked for: begin what it will need, if there is no lab yet. Needs no end, and never fails."""
+
     def check_machine(self) -> None:
         """Can labs be made here? Errors: PrerequisiteError."""
 
@@ -108,6 +111,17 @@ class LabBackend:
     def __init__(self) -> None:
         self._launch: Launch | None = None
 
+    def prepare_up(self, run_dir: Path) -> None:
+        """Where no lab is, none can be running already."""
+        if not any(run_dir.glob("*/lab.json")):
+            self._launch_process()
+
+    def _launch_process(self) -> None:
+        """A process that loads labnet while we read the scenario; should we never get to `up`, it ends with us."""
+        from labnet.lab.launch import Launch
+
+        self._launch = Launch()
+
     def check_machine(self) -> None:
         """Can labs be made here?"""
         from labnet.kernel import preflight
@@ -116,9 +130,15 @@ class LabBackend:
 
     def load(self, source: str, overrides: Sequence[str] = ()) -> Scenario:
         """A scenario from a file, a built-in name or `-`."""
+        import gc
+
         from labnet.lab import scenario_file
 
-        return scenario_file.load(source, overrides=overrides)
+        gc.disable()  # of thousands of pods nothing is garbage yet; looking for it takes a third of the time
+        try:
+            return scenario_file.load(source, overrides=overrides)
+        finally:
+            gc.enable()
 
     def built_ins(self) -> list[BuiltIn]:
         """The scenarios that come with labnet."""
@@ -146,10 +166,8 @@ class LabBackend:
         from labnet.lab.progress import progress_of
 
         made = again.up_again(source, overrides, run_dir, lab, timeout_s, lambda event: progress(progress_of(event)))
-        if made is None:
-            from labnet.lab.launch import Launch
-
-            self._launch = Launch()  # it loads labnet while we read the scenario; should we never get to `up`, it ends with us
+        if made is None and self._launch is None:
+            self._launch_process()
         return made
 
     def up(self, scenario: Scenario, run_dir: Path, lab: str | None, timeout_s: float, progress: Report) -> dict[str, Any]:

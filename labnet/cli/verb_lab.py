@@ -43,6 +43,7 @@ def up_verb(session: Session, scenario: str, name: str | None, sets: tuple[str, 
     if dry_run:
         print_plan(session.backend.plan(session.backend.load(scenario, sets), session.run_dir, lab), session.format(*DOCUMENT))
         return 0
+    session.backend.prepare_up(session.run_dir)
     session.backend.check_machine()  # first: who lacks a program shall not wait for the scenario to be read
     began_s = time.monotonic()
     with ProgressLine() as progress:

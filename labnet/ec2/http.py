@@ -12,7 +12,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from email.utils import formatdate
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -154,6 +153,8 @@ def rendered(status: int, text: bytes, request_id: str, *, keep: bool, head_only
 
 @lru_cache(maxsize=1)
 def _date(now_s: int) -> str:
+    from email.utils import formatdate  # late: a lab comes up without an answer on the wire
+
     return formatdate(now_s, usegmt=True)
 
 

@@ -20,7 +20,6 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from http import HTTPStatus
 
 from labnet.ec2.http1 import Connection, Limits, Request
@@ -95,7 +94,7 @@ def answer(state: CloudState, instance_id: str | None, tokens: TokenBook, now_s:
         left = ((TTL_HEADER, str(left_s)),)
     elif options.http_tokens == "required":
         return Answer(401)
-    left = (("Last-Modified", formatdate(instance.launched_at_s, usegmt=True)), *left)
+    left = (("Last-Modified", _date(instance.launched_at_s)), *left)
     version, _, rest = path.lstrip("/").partition("/")
     if not version:
         return Answer(200, "\n".join(VERSIONS), left)
@@ -129,7 +128,7 @@ def render(reply: Answer, *, keep: bool, head_only: bool = False) -> bytes:
     data = body.encode()
     lines = [
         f"HTTP/1.1 {reply.status} {phrase}", *(f"{name}: {value}" for name, value in reply.headers), f"Content-Type: {kind}",
-        *(("Accept-Ranges: none",) if reply.status == 200 else ()), f"Content-Length: {len(data)}", f"Date: {formatdate(usegmt=True)}",
+        *(("Accept-Ranges: none",) if reply.status == 200 else ()), f"Content-Length: {len(data)}", f"Date: {_date()}",
         f"Connection: {'keep-alive' if keep else 'close'}", "Server: EC2ws",
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head_only else data)
@@ -216,3 +215,10 @@ async def serve(listener: socket.socket, who: Who, service: Ec2Service, tokens: 
     server = ImdsServer(who, service, tokens, clock)
     await server.start(listener)
     return server
+
+
+def _date(at_s: float | None = None) -> str:
+    """Now, or another time."""
+    from email.utils import formatdate  # late: a lab comes up without an answer on the wire
+
+    return formatdate(at_s, usegmt=True)

@@ -5,11 +5,10 @@ Source: docs/sources.md#instance-limits
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from labnet.model.cloud import InstanceType
@@ -46,10 +45,12 @@ class InstanceTypes(Mapping[str, InstanceType]):
 @lru_cache(maxsize=1)
 def load() -> InstanceTypes:
     """Every instance type by name; the file is read once."""
-    text = resources.files("labnet.ec2.tables").joinpath("instance_limits.json").read_text()
+    text = (Path(__file__).parent / "tables" / "instance_limits.json").read_text()
     return InstanceTypes(json.loads(text)["instance_types"])
 
 
 def suggest(name: str, types: Iterable[str]) -> list[str]:
     """The nearest names to a wrong one, best first, three at most."""
+    import difflib  # late: only a wrong word needs it
+
     return difflib.get_close_matches(name, list(types), n=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -30,6 +29,8 @@ def _nearest(word: str, names: Iterable[str]) -> list[str]:
     lower = {name.lower(): name for name in names}
     if word.lower() in lower:
         return [lower[word.lower()]]
+    import difflib  # late: only a wrong word needs it
+
     return [lower[name] for name in difflib.get_close_matches(word.lower(), list(lower), n=NEAREST, cutoff=0.6)]
 
 

@@ -43,6 +43,8 @@ DEFAULT_VPC = "vpc"
 """The name of a VPC that has none."""
 DEFAULT_MTUS = {"vpn": 1446, "direct-connect": 1500}
 """Source: docs/sources.md#virtual-private-gateways"""
+MAX_NODES_LISTED = 5_000
+"""Of more nodes than that no list of names is made."""
 ALLOW_ALL: Mapping[str, Any] = {"protocol": "-1", "cidr": "0.0.0.0/0"}
 """What a security group lets out when nothing is said, as a new one does on AWS."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -105,6 +104,8 @@ def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint: what the word may have been meant to be, else `otherwise`, else everything known."""
     candidates = list(known)
     lower = {name.lower(): name for name in candidates}
+    import difflib  # late: only a wrong word needs it
+
     close = [lower[name] for name in difflib.get_close_matches(word.lower(), list(lower), n=2, cutoff=0.6)]
     if close:
         return f"did you mean {' or '.join(close)}?"

@@ -9,10 +9,8 @@ from labnet.ec2.latency import MAX_S
 from labnet.ec2.patterns import actions_of
 from labnet.errors import UsageError
 from labnet.lab import scenario_schema as schema
-from labnet.lab.scenario_build import fault_of, node_names
+from labnet.lab.scenario_build import MAX_NODES_LISTED, fault_of, node_names
 from labnet.lab.scenario_problems import Findings, Path, nearest
-
-MAX_NODES_LISTED = 5_000
 
 
 def check_ec2(document: schema.Document, findings: Findings) -> None:

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.routes_setup import INTERNET_GATEWAY, VPN_GATEWAY
-from labnet.lab.scenario_build import blocks_of, node_names, vpc_name, vpcs_of
+from labnet.lab.scenario_build import MAX_NODES_LISTED, blocks_of, node_names, vpc_name, vpcs_of
 from labnet.lab.scenario_problems import Findings, Path, nearest
-from labnet.lab.scenario_rules_ec2 import MAX_NODES_LISTED
 from labnet.lab.scenario_rules_vpc import NAME_RE, check_block, unique
 from labnet.model import addressing
 

@@ -5,7 +5,6 @@ pod | namespace/pod | node | pod/NAME | node/NAME | internet | onprem | a networ
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from ipaddress import AddressValueError, IPv4Address
@@ -112,5 +111,7 @@ def _pod(known: Known, key: str, port: int | None) -> Target:
 
 
 def _nearest(text: str, candidates: Iterable[str]) -> str:
+    import difflib  # late: only a wrong word needs it
+
     near = difflib.get_close_matches(text.rpartition("/")[2], list(candidates), n=3)
     return f"did you mean {' or '.join(near)}?" if near else "'labnet status' lists them"

@@ -10,7 +10,7 @@ from typing import Any
 
 from labnet.errors import LabnetError, NotFoundError, UsageError
 from labnet.kernel import descriptors
-from labnet.lab import checks, kube_list, planning, served
+from labnet.lab import checks, kube_list, served
 from labnet.lab.control import Emit, Verb
 from labnet.lab.explaining import explained
 from labnet.lab.places import places, watched
@@ -57,11 +57,15 @@ class Verbs:
 
     async def plan(self, args: Args, emit: Emit) -> Answer:
         """What `repair` would change."""
+        from labnet.lab import planning  # late, here and below: it brings the in-memory kernel
+
         changes = [planning.describe(netns, part, change) for netns, part, change in self._world.drift()]
         return {"apiVersion": "labnet/v1", "kind": "Plan", "lab": self._world.lab, "changes": changes}
 
     async def repair(self, args: Args, emit: Emit) -> Answer:
         """Put back what was broken; what was changed."""
+        from labnet.lab import planning
+
         changes = [planning.describe(netns, "", change) for netns, change in self._world.repair()]
         return {"apiVersion": "labnet/v1", "kind": "Plan", "lab": self._world.lab, "changes": changes}
 

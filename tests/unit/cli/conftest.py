@@ -96,6 +96,9 @@ class FakeBackend(LabBackend):
         if error is not None:
             raise error
 
+    def prepare_up(self, run_dir: Path) -> None:
+        """Nothing to begin."""
+
     def check_machine(self) -> None:
         if "check_machine" in self.raises:
             raise self.raises["check_machine"]
