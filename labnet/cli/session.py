@@ -104,7 +104,7 @@ complete_types = _type_names
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """An option's callback: a length of time as 90s, 2m, 1h30m, 500ms or a bare number of seconds → seconds."""
-    from labnet.model.behaviour import seconds_of  # late: most verbs know no duration
+    from labnet.model.durations import seconds_of  # late: most verbs know no duration
 
     try:
         return seconds_of(value)

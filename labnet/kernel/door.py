@@ -14,41 +14,32 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import groupby
 
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
-from labnet.kernel import observe, servers, sysctl, teardown
+from labnet.kernel import observe, servers, teardown
 from labnet.kernel.crew import Crew
-from labnet.kernel.jobs import additions_only, by_stages, named_in, together
+from labnet.kernel.jobs import additions_only, named_in, together
 from labnet.kernel.linkbook import LinkBook
+from labnet.kernel.making import Maker
 from labnet.kernel.netns import NETNS_DIR
 from labnet.kernel.nursery import Nursery
-from labnet.kernel.rtnl_apply import RTNL_OBJECTS, Done, RtnlWriter
+from labnet.kernel.rtnl_apply import RtnlWriter
 from labnet.kernel.spaces import Spaces, Visit
 from labnet.kernel.witness import Witness
 from labnet.kernel.worker import Met, NewLink
 from labnet.model.netstate import (
     Batch,
     Change,
-    IptChain,
-    IptRule,
     KernelObject,
     KernelState,
     Key,
     Link,
-    NftElement,
-    NftPortChain,
     NftTable,
-    Sysctl,
 )
 from labnet.ports import ProgramResult
 
 REMOVE_TIMEOUT_S = 60.0
-_MAKERS: dict[type, str] = {
-    **dict.fromkeys(RTNL_OBJECTS, "rtnl"), Sysctl: "sysctl", **dict.fromkeys((NftTable, NftPortChain, NftElement), "nft"),
-    **dict.fromkeys((IptChain, IptRule), "iptables"),
-}
 
 
 class LinuxKernel(Witness):
@@ -63,6 +54,7 @@ class LinuxKernel(Witness):
         self._nursery = nursery
         self._crew = crew
         self._told: dict[str, int] = {}
+        self._maker = Maker(self._writer, self._aside, self._note_links, self._note_tables)
         self._thread: ThreadPoolExecutor | None = None
         if crew is not None:
             crew.tell(self._hear)
@@ -164,17 +156,11 @@ class LinuxKernel(Witness):
 
     def apply(self, batches: Sequence[Batch]) -> None:
         """Make changes, all or nothing. Errors: KernelError, OwnershipError, with everything undone (a note says what could not be)."""
-        done: Done = []
         with self._work() as visit:
-            try:
-                for netns, changes in by_stages(batches):
-                    visit.fd(netns)
-                    for maker, run in groupby(changes, key=_maker):
-                        self._make(visit, maker, netns, list(run), done)
-            except BaseException as error:
-                for note in self._undo(visit, done):
-                    error.add_note(note)
-                raise
+            work = self._maker.begin(visit, batches)
+            self._maker.end(visit, work)
+        if work.error is not None:
+            raise work.error
 
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
@@ -198,8 +184,10 @@ class LinuxKernel(Witness):
             self._told[name] = inode
         return met
 
-    def _untell(self, netns: str, changes: Iterable[Change]) -> None:
+    def _note_links(self, netns: str, changes: Iterable[Change]) -> None:
         """Links came that the workers do not know: they are told anew, else they would give away an index that is taken."""
+        if self._crew is None:
+            return
         for change in changes:
             if change.op == "add" and type(change.object) is Link:
                 self._told.pop(netns, None)
@@ -229,37 +217,8 @@ class LinuxKernel(Witness):
                 pass  # undone; now one by one
             else:
                 return [None] * len(jobs)
-        return [self._outcome(job) for job in jobs]
-
-    def _outcome(self, job: Sequence[Batch]) -> Exception | None:
-        try:
-            self.apply(job)
-        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: whoever waits for the job does
-            return error
-        return None
-
-    def _make(self, visit: Visit, maker: str, netns: str, changes: list[Change], done: Done) -> None:
-        if maker == "rtnl":
-            self._writer.apply(visit, netns, changes, done)
-            if self._crew is not None:
-                self._untell(netns, changes)
-        elif maker == "sysctl":
-            sysctl.apply(visit.fd(netns), netns, changes, done)
-        else:
-            self._filter(maker, visit.fd(netns), netns, changes)
-            done += [(netns, change) for change in changes]
-
-    def _filter(self, maker: str, fd: int, netns: str, changes: list[Change]) -> None:
-        if maker == "nft":
-            from labnet.kernel import nft
-
-            nft.apply(fd, netns, changes)
-            self._note_tables(netns, changes)
-        else:
-            from labnet.kernel import iptables
-
-            with self._aside():
-                iptables.apply(fd, netns, changes)
+        with self._work() as visit:
+            return self._maker.one_by_one(visit, jobs)
 
     def _note_tables(self, netns: str, changes: Iterable[Change]) -> None:
         for change in changes:
@@ -269,18 +228,6 @@ class LinuxKernel(Witness):
                 tables.pop(item.key, None)
                 if change.op != "remove":
                     tables[item.key] = item
-
-    def _undo(self, visit: Visit, done: Done) -> list[str]:
-        """Take back what was made, last first; what could not be taken back, in words."""
-        back = [(netns, change.undone()) for netns, change in reversed(done)]
-        notes: list[str] = []
-        for (netns, maker), group in groupby(back, key=lambda pair: (pair[0], _MAKERS[type(pair[1].object)])):
-            changes = [change for _netns, change in group if not _is_leftover(change)]
-            try:
-                self._make(visit, maker, netns, changes, [])
-            except (LabnetError, OSError) as error:
-                notes.append(f"not undone: {error}")
-        return notes
 
     def links(self, netns: str) -> frozenset[str]:
         """The names of a namespace's links. Errors: KernelError."""
@@ -375,12 +322,3 @@ class LinuxKernel(Witness):
             yield
         finally:
             self._lock.acquire()
-
-
-def _maker(change: Change) -> str:
-    return _MAKERS[type(change.object)]
-
-
-def _is_leftover(change: Change) -> bool:
-    """A link that was cleared away, now to be put back: it is no loss, and nobody knows its peer."""
-    return change.op == "add" and isinstance(change.object, Link) and change.object.peer is None

@@ -20,6 +20,7 @@ from labnet.model.netstate import Backend, Change, Family, IptChain, IptRule, Ke
 from labnet.ports import ProgramResult
 
 LOCK_FILE = "XTABLES_LOCKFILE"
+TIMEOUT_S = 30.0
 PREFIX: dict[Family, str] = {"inet": "iptables", "inet6": "ip6tables"}
 NFT_FAMILY: dict[Family, str] = {"inet": "ip", "inet6": "ip6"}
 LEGACY_NAMES: dict[Family, str] = {"inet": "ip_tables_names", "inet6": "ip6_tables_names"}
@@ -30,18 +31,41 @@ def detect(run: Callable[[Sequence[str]], ProgramResult]) -> Backend:
     return "legacy" if "legacy" in run(["iptables", "-V"]).stdout else "nft"
 
 
-def apply(fd: int, netns: str, changes: Sequence[Change]) -> None:
-    """Make changes to chains and rules; a table is changed whole or not at all. Errors: KernelError with the program's words."""
-    groups: dict[tuple[Backend, Family], list[Change]] = {}
+class Restore:
+    """Changes to chains and rules of one namespace, by one program a back end and family: a table is changed whole or not at all.
+
+    The first program begins at once, so that those of several namespaces work side by side. `finish` each.
+    """
+
+    def __init__(self, fd: int, netns: str, changes: Sequence[Change]) -> None:
+        """Errors: KernelError when a program cannot be started."""
+        self.netns = netns
+        self._fd = fd
+        self._left = list(_by_program(changes).items())
+        self._first = self._start(*self._left[0])
+
+    def finish(self, made: list[tuple[str, Change]]) -> None:
+        """Wait until all is done; whatever was made is added to `made`. Errors: KernelError with the words of the program that refused."""
+        started: command.Running | None = self._first
+        for program, group in self._left:
+            done = (started or self._start(program, group)).finish(TIMEOUT_S)
+            started = None
+            if done.exit_code:
+                shown = "; ".join(change.text.splitlines()[0] for change in group[:3])
+                raise KernelError(program, self.netns, shown, errno.EINVAL, done.stderr.strip().splitlines()[0])
+            made += [(self.netns, change) for change in group]
+
+    def _start(self, program: str, group: Sequence[Change]) -> command.Running:
+        return command.start(self._fd, self.netns, [program, "--noflush"], render_restore(group), _environment())
+
+
+def _by_program(changes: Sequence[Change]) -> dict[str, list[Change]]:
+    groups: dict[str, list[Change]] = {}
     for change in changes:
         item = change.object
         assert isinstance(item, IptChain | IptRule)
-        groups.setdefault((item.backend, item.family), []).append(change)
-    for (backend, family), group in groups.items():
-        done = command.run(fd, netns, [f"{PREFIX[family]}-{backend}-restore", "--noflush"], render_restore(group), env=_environment())
-        if done.exit_code:
-            shown = "; ".join(change.text.splitlines()[0] for change in group[:3])
-            raise KernelError(f"{PREFIX[family]}-{backend}-restore", netns, shown, errno.EINVAL, done.stderr.strip().splitlines()[0])
+        groups.setdefault(f"{PREFIX[item.family]}-{item.backend}-restore", []).append(change)
+    return groups
 
 
 def observe(fd: int, netns: str) -> list[KernelObject]:

@@ -35,8 +35,11 @@ from labnet.lab.world import World
 from labnet.model.scenario import Scenario
 from labnet.sim.clock import LabClock, new_event_loop
 
-OF_A_TRACE = ("scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text")
-"""What only a trace needs, loaded so that the first one need not wait."""
+OF_A_TRACE = (
+    "scapy.config", "scapy.data", "scapy.utils", "scapy.arch", "scapy.route", "scapy.ansmachine", "scapy.route6", "scapy.layers.inet6",
+    "scapy.layers.inet", "labnet.trace.run", "labnet.trace.cloud_changes", "labnet.lab.tracing_judge", "labnet.trace.render.text",
+)
+"""What only a trace needs, loaded so that the first one need not wait; in pieces of some 50 ms, between which another `up` has its turn."""
 LOAD_AHEAD = "LABNET_LOAD_AHEAD"
 """In the environment of `up`, "0" leaves what a trace needs to the first trace: for many labs that live for seconds, as in CI."""
 COMING_UP_FLUSH_S = 0.05
@@ -158,15 +161,22 @@ async def _load_the_rest(world: World, control: ControlServer) -> None:
     gc.freeze()
     await asyncio.to_thread(importlib.import_module, "labnet.lab.scenario_file")
     await asyncio.sleep(BREATH_S)
-    while "reconcile" in control.serving:
-        await asyncio.sleep(BREATH_S / 20)
+    await _turn(control)
     if world.workloads is not None:
         await world.workloads.answer()
     await world.resolvers.answer()
     if world.endpoint is not None:
         await world.endpoint.answer()
-    for module in OF_A_TRACE if os.environ.get(LOAD_AHEAD) != "0" else ():
-        await asyncio.to_thread(importlib.import_module, module)
+    if os.environ.get(LOAD_AHEAD) != "0":
+        for module in OF_A_TRACE:
+            await _turn(control)
+            await asyncio.to_thread(importlib.import_module, module)
+
+
+async def _turn(control: ControlServer) -> None:
+    """Wait until no `up` would have to share the interpreter with what is loaded."""
+    while "reconcile" in control.serving:
+        await asyncio.sleep(BREATH_S / 20)
 
 
 def _ready(waiting: list[dict[str, str]], world: World, registry: Registry) -> dict[str, Any]:

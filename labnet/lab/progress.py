@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from labnet.model.values import frozen
 
-
-@frozen
+@dataclass(frozen=True, slots=True)  # plain: every command loads it, and most make no other values
 class Progress:
     """One step of `up` or `down`: `done` of `total` (0 = not counted) in a stage."""
 

@@ -10,8 +10,9 @@ from labnet.lab import scenario_schema as schema
 from labnet.lab import scenario_schema_vpc as vpcwords
 from labnet.lab.scenario_problems import Path
 from labnet.model.addressing import bounds, to_text
-from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
+from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency
 from labnet.model.cluster import ContainerSpec
+from labnet.model.durations import seconds_of
 from labnet.model.scenario import (
     Check,
     CidrReservationSpec,

@@ -12,7 +12,8 @@ from labnet.ec2.faults import WELL_KNOWN
 from labnet.ec2.latency import AWS_PRESET, draw_s, latency_for
 from labnet.ec2.patterns import actions_of, matches
 from labnet.errors import NotFoundError, UsageError
-from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency, seconds_of
+from labnet.model.behaviour import DenySpec, Ec2Spec, FaultSpec, Latency
+from labnet.model.durations import seconds_of
 
 
 class Time:
