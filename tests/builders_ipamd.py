@@ -227,5 +227,9 @@ class Node:
     def enis(self) -> list[str]:
         return [eni["id"] for eni in self.ipamd.state()["enis"]]
 
+    def holds(self, eni: str) -> bool:
+        """Is an ENI wired, its addresses taken over?"""
+        return any(one["id"] == eni and one["addresses"] for one in self.ipamd.state()["enis"])
+
     def rules(self) -> list[Rule]:
         return self.kernel.observe(NODE).all(Rule)

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
-from labnet.ec2.rules.prefix_lists import uses
 from labnet.errors import TeardownError
 from labnet.fabric.acls import plan_acls
 from labnet.fabric.gateway import plan_igw, plan_internet, plan_public, public_addresses
 from labnet.fabric.nat import plan_nat
 from labnet.fabric.peering import plan_peering
-from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_alive, is_plugged, namespaces, vpc_netns_of
+from labnet.fabric.places import gateway_of, igw_netns_of, instance_of, is_plugged, namespaces, vpc_netns_of
 from labnet.fabric.plan import NodeSysctls, Part, plan_nodes, plan_parts, plan_vpc
 from labnet.fabric.port import delivered, plan_eni
-from labnet.fabric.routing import plan_routes, unchecked_vpcs
-from labnet.fabric.security import Profile, in_use, naming, plan_groups, profile_of
+from labnet.fabric.routing import plan_routes
+from labnet.fabric.security import plan_groups
+from labnet.fabric.touched import Touched, touched_by
 from labnet.fabric.untracked import interrupted
-from labnet.fabric.vpn import gateways_touched, plan_site, plan_vgw
-from labnet.fabric.zones import concerns, is_busy, plan_zones
+from labnet.fabric.vpn import plan_site, plan_vgw
+from labnet.fabric.zones import plan_zones
 from labnet.model.cloud import CloudState, Eni
 from labnet.model.names import internet_netns
 from labnet.model.netstate import Key, Link, LinkUp, Slice, Sysctl
@@ -31,7 +30,6 @@ OnNamespace = Callable[[str, Literal["made", "gone", "held"]], None]
 Retire = Callable[[tuple[str, ...]], tuple[str, ...]]
 Parts = Mapping[tuple[str, str], Part]
 """Parts by namespace and name of the slice, in the order in which they can be applied."""
-T = TypeVar("T")
 
 
 class Fabric:
@@ -76,7 +74,7 @@ class Fabric:
         if old is new:
             return
         made, gone = _namespace_changes(old, new)
-        touched = _touched(old, new)
+        touched = touched_by(old, new)
         before = dict(_index(_plan(old, touched, self._sysctls)))
         after = dict(_index(_plan(new, touched, self._sysctls)))
         with ExitStack() as undo:
@@ -104,7 +102,7 @@ class Fabric:
         Errors: KernelError, now (then nothing has happened) or when awaited.
         """
         made, gone = _namespace_changes(old, new)
-        touched = _touched(old, new)
+        touched = touched_by(old, new)
         before = dict(_index(_plan(old, touched, self._sysctls)))
         after = dict(_index(_plan(new, touched, self._sysctls)))
         changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
@@ -148,158 +146,7 @@ class Fabric:
             self._tell(name, what)
 
 
-@dataclass(slots=True)
-class _Touched:
-    """Ids of the objects whose slices may differ between two states."""
-
-    vpcs: set[str] = field(default_factory=set)
-    gateways: set[str] = field(default_factory=set)
-    groups: set[str] = field(default_factory=set)  # VPCs whose groups' rules may differ
-    acls: set[str] = field(default_factory=set)  # VPCs whose ACLs may judge otherwise
-    enis: set[str] = field(default_factory=set)
-    instances: set[str] = field(default_factory=set)
-    internet: bool = False
-    nats: set[str] = field(default_factory=set)
-    peerings: set[str] = field(default_factory=set)
-    vgws: set[str] = field(default_factory=set)
-    routes: set[str] = field(default_factory=set)  # VPCs whose routes may differ
-    zones: set[str] = field(default_factory=set)  # VPCs between whose zones something may differ
-
-
-def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> Iterator[tuple[str, T | None, T | None]]:
-    """(id, before, after) of each object that is not the same Python object in both."""
-    if old is new:
-        return
-    added = 0
-    for key, item in new.items():
-        before = old.get(key)
-        if before is not item:
-            added += before is None
-            yield key, before, item
-    if len(old) + added > len(new):
-        yield from ((key, item, None) for key, item in old.items() if key not in new)
-
-
-def _touched(old: CloudState, new: CloudState) -> _Touched:
-    touched = _Touched()
-    touched.vpcs |= {key for key, _, _ in _changed(old.vpcs, new.vpcs)}
-    for _, was_subnet, is_subnet in _changed(old.subnets, new.subnets):
-        touched.vpcs |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
-        touched.acls |= {subnet.vpc_id for subnet in (was_subnet, is_subnet) if subnet is not None}
-    for _, was_acl, is_acl in _changed(old.network_acls, new.network_acls):
-        touched.acls |= {acl.vpc_id for acl in (was_acl, is_acl) if acl is not None}
-    _touch_gateways(old, new, touched)
-    for key, was_node, is_node in _changed(old.instances, new.instances):
-        if is_alive(was_node) != is_alive(is_node) or (was_node and is_node and was_node.name != is_node.name):
-            touched.instances.add(key)
-    if touched.instances:
-        both = (eni for cloud in (old, new) for eni in cloud.enis.values())
-        touched.enis |= {eni.id for eni in both if eni.attachment and eni.attachment.instance_id in touched.instances}
-    for key, was_eni, is_eni in _changed(old.enis, new.enis):
-        touched.enis.add(key)
-        if is_eni is None or was_eni is None or was_eni.attachment is not is_eni.attachment:
-            touched.instances |= {eni.attachment.instance_id for eni in (was_eni, is_eni) if _is_primary(eni) and eni and eni.attachment}
-    _touch_groups(old, new, touched)
-    _touch_routes(old, new, touched)
-    if is_busy(old) or is_busy(new):
-        _touch_zones(old, new, touched)
-    return touched
-
-
-def _is_primary(eni: Eni | None) -> bool:
-    return eni is not None and eni.attachment is not None and eni.attachment.device_index == 0
-
-
-def _touch_gateways(old: CloudState, new: CloudState, touched: _Touched) -> None:
-    """A gateway's slices follow from its VPC too; when it comes or goes, so do all public addresses of the VPC."""
-    moved = {key: {item.vpc_id for item in (was, now) if item and item.vpc_id} for key, was, now in
-             _changed(old.internet_gateways, new.internet_gateways)}  # fmt: skip
-    touched.gateways |= moved.keys()
-    touched.gateways |= {gateway.id for gateway in new.internet_gateways.values() if gateway.vpc_id in touched.vpcs}
-    vpcs = set().union(*moved.values())
-    if vpcs:
-        touched.internet = True
-        both = (eni for cloud in (old, new) for eni in cloud.enis.values())
-        touched.enis |= {eni.id for eni in both if eni.vpc_id in vpcs and public_addresses(eni)}
-
-
-def _touch_routes(old: CloudState, new: CloudState, touched: _Touched) -> None:
-    """NAT gateways and peerings follow from their VPCs too; routes from all that they may lead to."""
-    for key, was_nat, is_nat in _changed(old.nat_gateways, new.nat_gateways):
-        touched.nats.add(key)
-        touched.routes |= {nat.vpc_id for nat in (was_nat, is_nat) if nat is not None}
-    touched.nats |= {key for cloud in (old, new) for key, nat in cloud.nat_gateways.items() if nat.vpc_id in touched.vpcs}
-    for key, _was, _is in _changed(old.peerings, new.peerings):
-        touched.peerings.add(key)
-    came_or_went = old.vpcs.keys() ^ new.vpcs.keys()
-    for key, peering in {**old.peerings, **new.peerings}.items():
-        sides = {peering.requester.vpc_id, peering.accepter.vpc_id}
-        if sides & came_or_went:
-            touched.peerings.add(key)
-        if key in touched.peerings:
-            touched.routes |= sides
-    for _, was_table, is_table in _changed(old.route_tables, new.route_tables):
-        touched.routes |= {table.vpc_id for table in (was_table, is_table) if table is not None}
-    for _, was_gateway, is_gateway in _changed(old.internet_gateways, new.internet_gateways):
-        touched.routes |= {gateway.vpc_id for gateway in (was_gateway, is_gateway) if gateway is not None and gateway.vpc_id}
-    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
-        touched.routes |= {table.vpc_id for table in new.route_tables.values() if uses(list_id, table.routes)}
-    touched.routes |= touched.vpcs | touched.acls | _vpcs_with_moved_targets(old, new, touched) | unchecked_vpcs(old, new, touched.enis)
-    for gateway in gateways_touched(old, new, touched.vpcs):
-        touched.vgws.add(gateway.id)
-        touched.routes |= {gateway.vpc_id} if gateway.vpc_id is not None else set()
-
-
-def _vpcs_with_moved_targets(old: CloudState, new: CloudState, touched: _Touched) -> set[str]:
-    """VPCs with a route to an ENI that changed, or whose instance did."""
-    nodes = {key for key, _was, _is in _changed(old.instances, new.instances)}
-    if not touched.enis and not nodes:
-        return set()
-    found: set[str] = set()
-    for cloud in (old, new):
-        for table in cloud.route_tables.values():
-            targets = {route.target for route in table.routes if route.target.startswith("eni-")}
-            plugs = (eni.attachment for target in targets if (eni := cloud.enis.get(target)) is not None)
-            if targets & touched.enis or any(plug is not None and plug.instance_id in nodes for plug in plugs):
-                found.add(table.vpc_id)
-    return found
-
-
-def _touch_zones(old: CloudState, new: CloudState, touched: _Touched) -> None:
-    """What is set for zones follows from itself, from the subnets, and from the ports of a zone that has failed."""
-    if (old.zone_links, old.zone_failures) != (new.zone_links, new.zone_failures):
-        touched.zones |= old.vpcs.keys() | new.vpcs.keys()
-        touched.routes |= touched.zones  # whether packets carry the numbers of their subnets at all
-    touched.zones |= touched.vpcs
-    for cloud in (old, new):
-        touched.zones |= {eni.vpc_id for eni_id in touched.enis if (eni := cloud.enis.get(eni_id)) is not None and concerns(cloud, eni)}
-        if cloud.zone_failures:
-            touched.zones |= {nat.vpc_id for nat_id in touched.nats if (nat := cloud.nat_gateways.get(nat_id)) is not None}
-
-
-def _touch_groups(old: CloudState, new: CloudState, touched: _Touched) -> None:
-    """The rules in the kernel follow from the groups and from the combinations of them that ports use."""
-    for _, was, now in _changed(old.security_groups, new.security_groups):
-        touched.groups |= {group.vpc_id for group in (was, now) if group is not None}
-    for list_id, _, _ in _changed(old.prefix_lists, new.prefix_lists):
-        touched.groups |= naming(new, list_id)
-    for eni_id in touched.enis:
-        was_eni, is_eni = old.enis.get(eni_id), new.enis.get(eni_id)
-        before, after = _judged(old, was_eni), _judged(new, is_eni)
-        if before == after:
-            continue
-        if was_eni and before is not None and was_eni.vpc_id not in touched.groups and not in_use(new, was_eni.vpc_id, before):
-            touched.groups.add(was_eni.vpc_id)
-        if is_eni and after is not None and is_eni.vpc_id not in touched.groups and not in_use(old, is_eni.vpc_id, after):
-            touched.groups.add(is_eni.vpc_id)
-
-
-def _judged(cloud: CloudState, eni: Eni | None) -> Profile | None:
-    """The profile by which the port of an ENI is judged, if it has one."""
-    return profile_of(eni.security_groups) if eni is not None and is_plugged(cloud, eni) else None
-
-
-def _plan(cloud: CloudState, touched: _Touched, sysctls: NodeSysctls) -> list[Part]:
+def _plan(cloud: CloudState, touched: Touched, sysctls: NodeSysctls) -> list[Part]:
     """The slices of the touched objects as one state has them, in the order in which they can be applied."""
     parts: list[Part] = [plan_vpc(cloud, vpc_id) for vpc_id in cloud.vpcs if vpc_id in touched.vpcs]
     if touched.internet and any(gateway.vpc_id in cloud.vpcs for gateway in cloud.internet_gateways.values()):
@@ -369,7 +216,7 @@ def _only_adds(before: Parts, after: Parts) -> bool:
     return all(not part[1].objects or _keys(part) <= _keys(after.get(key)) for key, part in before.items())
 
 
-def _ends_flows(old: CloudState, new: CloudState, touched: _Touched) -> bool:
+def _ends_flows(old: CloudState, new: CloudState, touched: Touched) -> bool:
     """Does conntrack have to forget anything?"""
     return any(_revoked(old, new, touched, ())) or any(interrupted(old, new, touched.groups, touched.enis))
 
@@ -391,7 +238,7 @@ def _once(parts: Iterable[Part]) -> list[Part]:
     return list(dict(_index(parts)).values())
 
 
-def _revoked(old: CloudState, new: CloudState, touched: _Touched, gone: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _revoked(old: CloudState, new: CloudState, touched: Touched, gone: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(namespace, addresses) whose flows must be forgotten: no longer delivered, delivered elsewhere, or translated otherwise."""
     lost: dict[str, set[str]] = {}
     for eni_id in touched.enis:

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from labnet.errors import KernelError, LabnetError
 from labnet.kernel import netns as namespaces
 from labnet.kernel import observe, servers, teardown
-from labnet.kernel.crew import Crew
 from labnet.kernel.jobs import additions_only, named_in, together
 from labnet.kernel.linkbook import LinkBook
 from labnet.kernel.making import Maker
@@ -27,7 +26,7 @@ from labnet.kernel.nursery import Nursery
 from labnet.kernel.rtnl_apply import RtnlWriter
 from labnet.kernel.spaces import Spaces, Visit
 from labnet.kernel.witness import Witness
-from labnet.kernel.worker import Met, NewLink
+from labnet.kernel.worker import Met, NewLink, Worker
 from labnet.model.netstate import (
     Batch,
     Change,
@@ -45,19 +44,19 @@ REMOVE_TIMEOUT_S = 60.0
 class LinuxKernel(Witness):
     """The Kernel port. It touches only namespaces that it made, was told of (`learn`) or was handed opened (`adopt`). Close it when done."""
 
-    def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, crew: Crew | None = None) -> None:
-        """`nursery` makes namespaces ahead, and `crew` does what is submitted, until `finish_preparing`."""
+    def __init__(self, netns_dir: str = NETNS_DIR, *, nursery: Nursery | None = None, worker: Worker | None = None) -> None:
+        """`nursery` makes namespaces ahead, and `worker` does what is submitted, until `finish_preparing`."""
         self._spaces = Spaces(netns_dir)
         self._writer = RtnlWriter(LinkBook())
         self._tables: dict[str, dict[Key, NftTable]] = {}
         self._lock = threading.RLock()
         self._nursery = nursery
-        self._crew = crew
+        self._worker = worker
         self._told: dict[str, int] = {}
         self._maker = Maker(self._writer, self._aside, self._note_links, self._note_tables)
         self._thread: ThreadPoolExecutor | None = None
-        if crew is not None:
-            crew.tell(self._hear)
+        if worker is not None:
+            worker.on_done = self._hear
 
     def close(self) -> None:
         """Finish what was submitted and close every descriptor; namespaces and their state stay."""
@@ -85,10 +84,10 @@ class LinuxKernel(Witness):
         return found
 
     def finish_preparing(self) -> None:
-        """End nursery and crew: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            crew.close()
+        """End nursery and worker: what was submitted is done, namespaces that nobody asked for are removed. Errors: KernelError."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.close()
@@ -120,8 +119,9 @@ class LinuxKernel(Witness):
     def remove_netns(self, names: Iterable[str]) -> None:
         """Drop namespaces, wait until they are gone; unknown names are fine. Errors: TeardownError."""
         going = list(names)
-        if self._crew is not None:
-            self._crew.forget(going)
+        told = [name for name in going if name in self._told]
+        if self._worker is not None and self._worker.alive and told:
+            self._worker.submit({name: (0, []) for name in told}, []).result()  # it holds nothing of them from then on
         with self._lock:
             found: dict[str, int | None] = {}
             for name in going:
@@ -164,13 +164,12 @@ class LinuxKernel(Witness):
 
     def submit(self, jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
         """Apply jobs one after the other in the background, each all or nothing; for each the error that `apply` would raise, or None."""
-        if self._crew is not None:
-            spaces = [named_in(job) for job in jobs]
-            known = self._spaces.known
-            if self._crew.alive and all(name in known for names in spaces for name in names) and self._crew.takes(spaces):
-                return self._crew.submit(jobs, spaces, self._introduced)
-            self._crew.close()  # one has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
-            self._crew = None
+        if self._worker is not None:
+            spaces = set().union(*map(named_in, jobs))
+            if self._worker.alive and all(name in self._spaces.known for name in spaces):
+                return self._worker.submit(self._introduced(spaces), jobs)
+            self._worker.close()  # it has ended, or cannot open what somebody else made; from here on jobs keep their order in our thread
+            self._worker = None
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "kernel")
         return self._thread.submit(self.submit_here, jobs)
@@ -185,8 +184,8 @@ class LinuxKernel(Witness):
         return met
 
     def _note_links(self, netns: str, changes: Iterable[Change]) -> None:
-        """Links came that the workers do not know: they are told anew, else they would give away an index that is taken."""
-        if self._crew is None:
+        """Links came that the worker does not know: they are told anew, else they would give away an index that is taken."""
+        if self._worker is None:
             return
         for change in changes:
             if change.op == "add" and type(change.object) is Link:

@@ -13,7 +13,7 @@ class OwnedKernel(LinuxKernel):
     """LinuxKernel that journals: intent, creation, inode; and the end of a namespace."""
 
     def __init__(self, registry: Registry, assistants: Assistants | None = None) -> None:
-        super().__init__(nursery=assistants.nursery if assistants else None, crew=assistants.crew if assistants else None)
+        super().__init__(nursery=assistants.nursery if assistants else None, worker=assistants.worker if assistants else None)
         self._registry = registry
 
     def create_netns(self, names: Sequence[str]) -> None:

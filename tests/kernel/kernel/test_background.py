@@ -1,4 +1,4 @@
-"""What passes beside the door's other work: namespaces made ahead by a process, jobs done by a thread or by other processes."""
+"""What passes beside the door's other work: namespaces made ahead by a process, jobs done by a thread or by another process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from labnet.errors import KernelError
-from labnet.kernel.crew import start_crew
 from labnet.kernel.door import LinuxKernel
 from labnet.kernel.netns import create, remove_name
 from labnet.kernel.nursery import Nursery
+from labnet.kernel.worker import start_worker
 from labnet.model.netstate import Batch, Change, Link, LinkUp, NftTable, Route, VethPeer
 
 pytestmark = pytest.mark.kernel
@@ -41,9 +41,9 @@ def helped(name: Name) -> Iterator[Callable[[list[str]], LinuxKernel]]:
 
 
 @pytest.fixture
-def crewed(name: Name) -> Iterator[LinuxKernel]:
-    """A door whose jobs two other processes do."""
-    door = LinuxKernel(crew=start_crew(2))
+def helping(name: Name) -> Iterator[LinuxKernel]:
+    """A door whose jobs another process does."""
+    door = LinuxKernel(worker=start_worker())
     yield door
     door.remove_netns(list(door.known))
     door.close()
@@ -167,7 +167,7 @@ def pod(netns: str, node: str, number: int) -> list[Batch]:
     ]
 
 
-@pytest.mark.parametrize("by", ["kernel", "crewed"])
+@pytest.mark.parametrize("by", ["kernel", "helping"])
 def test_jobs_go_together_and_the_one_that_fails_fails_alone(request: pytest.FixtureRequest, by: str, name: Name) -> None:
     kernel: LinuxKernel = request.getfixturevalue(by)
     node, pods = name("node"), [name(f"pod{number}") for number in range(4)]
@@ -183,68 +183,67 @@ def test_jobs_go_together_and_the_one_that_fails_fails_alone(request: pytest.Fix
     assert {item.dst for item in kernel.observe(node).all(Route) if item.protocol == "boot"} == {"10.9.0.0/32", "10.9.0.1/32", "10.9.0.3/32"}
 
 
-def test_each_node_has_one_worker_and_answers_come_in_the_order_of_the_jobs(crewed: LinuxKernel, name: Name) -> None:
+def test_answers_come_in_the_order_of_the_jobs(helping: LinuxKernel, name: Name) -> None:
     nodes, pods = [name("n0"), name("n1")], [name(f"pod{number}") for number in range(6)]
-    crewed.create_netns([*nodes, *pods])
+    helping.create_netns([*nodes, *pods])
     jobs = [pod(netns, nodes[number % 2], number) for number, netns in enumerate(pods)]
     jobs[3][1] = (nodes[1], (*jobs[3][1][1], Change("add", Route("10.9.1.0/24", "nowhere"))))
-    outcome = crewed.submit(jobs).result(timeout=30)
+    outcome = helping.submit(jobs).result(timeout=30)
     assert [error is None for error in outcome] == [True, True, True, False, True, True]
-    assert crewed.links(nodes[0]) == {"lo", "eni0", "eni2", "eni4"} and crewed.links(nodes[1]) == {"lo", "eni1", "eni5"}
+    assert helping.links(nodes[0]) == {"lo", "eni0", "eni2", "eni4"} and helping.links(nodes[1]) == {"lo", "eni1", "eni5"}
 
 
-def test_what_workers_did_and_what_this_door_does_go_on_from_each_other(crewed: LinuxKernel, name: Name) -> None:
+def test_what_a_worker_did_and_what_this_door_does_go_on_from_each_other(helping: LinuxKernel, name: Name) -> None:
     node, pods = name("node"), [name(f"pod{number}") for number in range(5)]
-    crewed.create_netns([node, *pods])
-    assert crewed.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
-    crewed.apply(pod(pods[1], node, 1))  # the index that the worker gave away is known here
-    assert crewed.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None], "an index that was used meanwhile is no obstacle"
-    crewed.finish_preparing()
-    assert crewed.submit([pod(pods[3], node, 3)]).result(timeout=30) == [None], "afterwards a thread does it"
-    crewed.apply(pod(pods[4], node, 4))
-    assert crewed.links(node) == {"lo", *(f"eni{number}" for number in range(5))}
-    indexes = sorted(item.name for item in crewed.observe(node).all(Link) if item.name != "lo")
+    helping.create_netns([node, *pods])
+    assert helping.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
+    helping.apply(pod(pods[1], node, 1))  # the index that the worker gave away is known here
+    assert helping.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None], "an index that was used meanwhile is no obstacle"
+    helping.finish_preparing()
+    assert helping.submit([pod(pods[3], node, 3)]).result(timeout=30) == [None], "afterwards a thread does it"
+    helping.apply(pod(pods[4], node, 4))
+    assert helping.links(node) == {"lo", *(f"eni{number}" for number in range(5))}
+    indexes = sorted(item.name for item in helping.observe(node).all(Link) if item.name != "lo")
     assert indexes == [f"eni{number}" for number in range(5)]
 
 
-def test_a_worker_hears_of_links_that_came_meanwhile(crewed: LinuxKernel, name: Name) -> None:
+def test_a_worker_hears_of_links_that_came_meanwhile(helping: LinuxKernel, name: Name) -> None:
     node, pods = name("node"), [name(f"pod{number}") for number in range(3)]
-    crewed.create_netns([node, *pods])
-    assert crewed.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
-    crewed.apply(pod(pods[1], node, 1))
-    assert node not in crewed._told and pods[1] not in crewed._told
-    assert crewed.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None]
-    assert crewed._writer.book.index(node, "eni2") == crewed._writer.book.links(node)[-1][0] == 4, "the next one, not found by a refusal"
+    helping.create_netns([node, *pods])
+    assert helping.submit([pod(pods[0], node, 0)]).result(timeout=30) == [None]
+    helping.apply(pod(pods[1], node, 1))
+    assert node not in helping._told and pods[1] not in helping._told
+    assert helping.submit([pod(pods[2], node, 2)]).result(timeout=30) == [None]
+    assert helping._writer.book.index(node, "eni2") == helping._writer.book.links(node)[-1][0] == 4, "the next one, not found by a refusal"
 
 
-def test_a_table_that_a_worker_loaded_is_known_here(crewed: LinuxKernel, name: Name) -> None:
+def test_a_table_that_a_worker_loaded_is_known_here(helping: LinuxKernel, name: Name) -> None:
     table = NftTable("ip", "mine", "\tchain c {\n\t\tcounter accept\n\t}")
-    crewed.create_netns([name("a")])
-    assert crewed.submit([[(name("a"), (Change("add", table),))]]).result(timeout=30) == [None]
-    assert table in crewed.observe(name("a"))
+    helping.create_netns([name("a")])
+    assert helping.submit([[(name("a"), (Change("add", table),))]]).result(timeout=30) == [None]
+    assert table in helping.observe(name("a"))
 
 
-def test_jobs_of_a_killed_worker_fail_and_the_next_ones_are_done_here(crewed: LinuxKernel, name: Name) -> None:
+def test_jobs_of_a_killed_worker_fail_and_the_next_ones_are_done_here(helping: LinuxKernel, name: Name) -> None:
     node, pods = name("node"), [name("pod0"), name("pod1")]
-    crewed.create_netns([node, *pods])
-    assert crewed._crew is not None
-    for worker in crewed._crew._workers:
-        os.kill(worker._forked.pid, signal.SIGSTOP)
-    waiting = crewed.submit([pod(pods[0], node, 0)])
-    for worker in crewed._crew._workers:
-        os.kill(worker._forked.pid, signal.SIGKILL)
+    helping.create_netns([node, *pods])
+    assert helping._worker is not None
+    pid = helping._worker._forked.pid
+    os.kill(pid, signal.SIGSTOP)
+    waiting = helping.submit([pod(pods[0], node, 0)])
+    os.kill(pid, signal.SIGKILL)
     (error,) = waiting.result(timeout=30)
     assert isinstance(error, KernelError) and "has ended" in str(error)
-    assert crewed.submit([pod(pods[1], node, 1)]).result(timeout=30) == [None]
-    assert crewed.links(node) == {"lo", "eni1"}
+    assert helping.submit([pod(pods[1], node, 1)]).result(timeout=30) == [None]
+    assert helping.links(node) == {"lo", "eni1"}
 
 
 def test_helpers_do_not_outlive_whoever_made_them(name: Name) -> None:
     reader, writer = os.pipe()
     parent = os.fork()
     if parent == 0:
-        crew = start_crew(1)
-        os.write(writer, struct.pack("=I", crew._workers[0]._forked.pid))
+        worker = start_worker()
+        os.write(writer, struct.pack("=I", worker._forked.pid))
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(writer)
     (helper,) = struct.unpack("=I", os.read(reader, 4))

@@ -153,7 +153,7 @@ def test_the_same_eni_comes_back_to_the_rule_that_it_left(node: Make, tmp_path: 
     one.until(lambda: second not in one.enis())
     rules = one.rules()
     one.aws("AttachNetworkInterface", NetworkInterfaceId=second, InstanceId=one.instance, DeviceIndex=1)
-    one.until(lambda: second in one.enis())
+    one.until(lambda: one.holds(second))
     assert "EniNotReconciled" not in one.events.reasons() and one.rules() == rules
     assert one.add("next").allocations[0].route_table_id == 2
 
@@ -240,7 +240,7 @@ def test_without_provisioning_the_metadata_is_all_there_is(node: Make, env: dict
     had = {one.add(f"pod{number}").allocations[0].ipv4_addr for number in range(2)}
     assert len(had) == 2 and one.add("pod2").success is False
     later = attached(one, 1)
-    one.until(lambda: later in one.enis())
+    one.until(lambda: one.holds(later))
     assert one.add("pod3").allocations[0].route_table_id == 2
     given: Any = one.ec2.state.enis[first].addresses[1].address
     one.aws("UnassignPrivateIpAddresses", NetworkInterfaceId=first, PrivateIpAddresses=[given])

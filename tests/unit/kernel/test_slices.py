@@ -177,3 +177,33 @@ def test_set_waits_for_what_is_under_way_in_its_namespace(kernel: FakeKernel) ->
 
     asyncio.run(one_after_the_other())
     assert kernel.links("node") == {"lo"} and book.namespaces() == ()
+
+
+def test_set_ahead_begins_at_once_and_settle_waits_for_all_that_is_under_way(kernel: FakeKernel) -> None:
+    submitted: list[int] = []
+    whole = kernel.submit
+
+    def count(jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
+        submitted.append(len(jobs))
+        return whole(jobs)
+
+    kernel.submit = count  # type: ignore[method-assign]
+    book = SliceBook(kernel)
+
+    async def go() -> None:
+        ahead = book.set_ahead([("node", HOST), ("pod", POD)])
+        assert submitted == [1], "what comes next is planned meanwhile"
+        soon = book.set_soon([("node", Slice("os", (Rule(600),)))])
+        broken = book.set_ahead([("node", Slice("cni:b", (Route("10.0.0.2/32", "nowhere", scope="link"),)))])
+        assert submitted == [1, 2], "and nothing overtakes what was asked before"
+        book.settle()
+        assert ahead.done() and ahead.exception() is None
+        assert isinstance(broken.exception(), KernelError)
+        await soon
+
+    asyncio.run(go())
+    assert book.drift("node") == book.drift("pod") == () and book.claimed("node", "cni:b") is None
+
+
+def test_settle_with_nothing_under_way_needs_no_loop(kernel: FakeKernel) -> None:
+    SliceBook(kernel).settle()
