@@ -26,7 +26,7 @@ from labnet.model.scenario import CniSpec, NodeSpec
 
 _NO_ORPHANS = Change("add", Sysctl("net/ipv4/tcp_orphan_retries", "1"))
 """The connections of what ends wait for answers that cannot come any more, and hold their namespace: not for long, then."""
-Guard = Callable[[Coroutine[Any, Any, Any], str], Coroutine[Any, Any, Any]]
+Guard = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[None]]
 """Makes a coroutine whose failure is told and ends nothing else."""
 
 
@@ -164,10 +164,9 @@ class Fleet:
             self._parts.events.record(f"node/{name}", "NodeNotStarted", f"{type(error).__name__}: {error}")
             self._parts.log(f"node {name} could not be started: {type(error).__name__}: {error}")
             raise
-        node, loop = self._nodes[name], asyncio.get_running_loop()
+        node = self._nodes[name]
         for coroutine, word in agent.loops():
-            task = loop.create_task(self._guard(coroutine, f"{word} of {name}"), name=f"{word} of {name}")
-            node.tasks.add(task)
+            node.tasks.add(self._guard(coroutine, f"{word} of {name}"))
 
     def _backend(self, node: NodeSpec) -> Backend:
         """A plan runs no program, so it takes the back end that nearly every machine has."""
@@ -190,8 +189,7 @@ class Fleet:
         parts.kube.delete("Node", "", node.name)
         said = f"Deleting node {node.name} because it does not exist in the cloud provider"
         parts.events.record(f"node/{node.name}", "DeletingNode", said)
-        removal = self._guard(self._remove(node, stopping), f"removal of {node.name}")
-        task = asyncio.get_running_loop().create_task(removal, name=f"removal of {node.name}")
+        task = self._guard(self._remove(node, stopping), f"removal of {node.name}")
         self._leaving[node.netns] = task
         task.add_done_callback(lambda _done: self._leaving.pop(node.netns, None))
         self.on_count(len(self._nodes))

@@ -69,7 +69,7 @@ class World:
             lab=lab, seed=scenario.seed, kernel=kernel, slices=self.slices, clock=clock, events=self.events, ec2=self.ec2, kube=self.kube,
             host=self.host, workloads=self.workloads, turn=Pace(), log=log,
         )
-        self.fleet = Fleet(parts, scenario.cni, self._guarded, always_exec=scenario.kubelet_exec == "always")
+        self.fleet = Fleet(parts, scenario.cni, self._guard, always_exec=scenario.kubelet_exec == "always")
         self.env: Mapping[str, str] = scenario.cni.env
         """The environment of the daemons: the scenario's, until `set_env`."""
         self.on_env: Callable[[Mapping[str, str | None]], None] = lambda changed: None
@@ -281,9 +281,15 @@ class World:
         self._start(coroutine, name)
 
     def _start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(coroutine, name), name=name)
+        task = self._guard(coroutine, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _guard(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
+        """Run something whose failure ends nothing else."""
+        task = asyncio.get_running_loop().create_task(self._guarded(coroutine, name), name=name)
+        task.add_done_callback(lambda _done: coroutine.close())  # if it is cancelled before it began
+        return task
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         try:

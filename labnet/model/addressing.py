@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Network, ip_network
-from socket import AF_INET, inet_pton
 
 PREFIX_BITS = 28
 PREFIX_ADDRESSES = 16
@@ -17,12 +16,18 @@ RESERVED_HEAD = 4  # network, router, DNS, future use
 RESERVED_TAIL = 1  # the broadcast address, which AWS does not offer
 
 
+@lru_cache(maxsize=8192)
 def to_int(address: str) -> int:
     """Dotted text → integer. Errors: ValueError when it is no IPv4 address."""
-    try:
-        return int.from_bytes(inet_pton(AF_INET, address))
-    except (OSError, ValueError):  # ValueError: letters beyond ASCII, a zero byte
-        raise ValueError(f"{address!r} is no IPv4 address") from None
+    parts = address.split(".")
+    if len(parts) != 4:
+        raise ValueError(f"{address!r} is no IPv4 address")
+    number = 0
+    for part in parts:
+        if not (part.isascii() and part.isdigit()) or len(part) > 3 or int(part) > 255 or (len(part) > 1 and part[0] == "0"):
+            raise ValueError(f"{address!r} is no IPv4 address")
+        number = number << 8 | int(part)
+    return number
 
 
 def is_address(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -132,5 +133,28 @@ def test_a_node_whose_daemons_cannot_start_says_so_and_can_be_terminated(monkeyp
         await world.ec2.client("test").call("TerminateInstances", {"InstanceIds": [instance]})
         await world.fleet.gone("extra")
         assert not world.kernel.exists("t-extra")
+
+    live(test)
+
+
+def test_nodes_are_launched_side_by_side_and_each_has_its_place_by_the_scenario() -> None:
+    async def test(world: World) -> None:
+        runs = [row for row in world.store.read("ec2-calls") if row["action"] == "RunInstances"]
+        asked = [row for row in world.store.read("ec2-calls") if row["action"] == "AssignPrivateIpAddresses"]
+        assert len({row["time"] for row in runs}) == 1 and [row["caller"] for row in asked] == ["node1", "node2"]
+        primaries = [world.ec2.state.enis_of(one)[0].primary for one in world.ec2.state.instances]
+        assert primaries == ["10.10.0.4", "10.10.0.5"], "first those of all nodes, in the scenario's order"
+
+    live(test)
+
+
+def test_what_is_cancelled_before_it_began_is_closed() -> None:
+    async def test(world: World) -> None:
+        never = asyncio.sleep(1)
+        task = world._guard(never, "never")
+        task.cancel()
+        await asyncio.wait({task})
+        await asyncio.sleep(0)
+        assert inspect.getcoroutinestate(never) == inspect.CORO_CLOSED
 
     live(test)
