@@ -134,11 +134,13 @@ class LabBackend:
 
         from labnet.lab import scenario_file
 
+        collects = gc.isenabled()
         gc.disable()  # of thousands of pods nothing is garbage yet; looking for it takes a third of the time
         try:
             return scenario_file.load(source, overrides=overrides)
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
 
     def built_ins(self) -> list[BuiltIn]:
         """The scenarios that come with labnet."""

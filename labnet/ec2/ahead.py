@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from labnet.ec2.queue import Outcome, Request
@@ -57,10 +58,8 @@ class Ahead:
         self._background.settle()
         if not any(one.exception() for one in self.pending):
             return True
-        try:
+        with suppress(LabnetError):  # who asks for it alone, next, is told
             self._background(self.state, self._before)
-        except LabnetError:
-            pass  # who asks for it alone, next, is told
         self._record(self.state, self._before)
         return False
 
@@ -71,11 +70,10 @@ class Ahead:
             new, outcome = decide(new, request)
             done.append((request, outcome))
         if new is not old:
-            self._record(old, new)
-            try:
+            begun = None
+            with suppress(Exception):  # the ordinary way says whose it is
+                self._record(old, new)
                 begun = self._background.ahead(old, new)
-            except LabnetError:
-                begun = None  # the ordinary way says which it is
             if begun is None:
                 self._record(new, old)
                 return False

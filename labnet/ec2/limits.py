@@ -5,11 +5,12 @@ Source: docs/sources.md#instance-limits
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from labnet.model.cloud import InstanceType
 
@@ -45,8 +46,8 @@ class InstanceTypes(Mapping[str, InstanceType]):
 @lru_cache(maxsize=1)
 def load() -> InstanceTypes:
     """Every instance type by name; the file is read once."""
-    text = (Path(__file__).parent / "tables" / "instance_limits.json").read_text()
-    return InstanceTypes(json.loads(text)["instance_types"])
+    table = (Path(__file__).parent / "tables" / "instance_limits.json").read_bytes()
+    return InstanceTypes(msgspec.json.decode(table)["instance_types"])
 
 
 def suggest(name: str, types: Iterable[str]) -> list[str]:

@@ -105,7 +105,11 @@ class Queue:
         under_way, self._under_way = self._under_way, None
         if under_way is None:
             return
-        for served, outcome in zip(under_way.served, under_way.round.finish(), strict=True):
+        try:
+            outcomes = under_way.round.finish()
+        except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits hears of it, and nobody waits for ever
+            outcomes = [error for _served in under_way.served]
+        for served, outcome in zip(under_way.served, outcomes, strict=True):
             if not served.done():  # its caller has gone meanwhile
                 served.set_result(outcome)
         if self._waiting:

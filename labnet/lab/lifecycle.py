@@ -133,8 +133,9 @@ def _reconcile(scenario: Scenario, paths: LabPaths, options: UpOptions, progress
 
 def _start(scenario: Scenario, paths: LabPaths, options: UpOptions, progress: Report, launch: Launch | None) -> dict[str, Any]:
     wanted = planned_namespaces(scenario, paths.lab)
+    there = {path.name for path in NETNS_DIR.iterdir()} if NETNS_DIR.is_dir() else set()  # once, for thousands of pods
     for name in wanted:
-        if (NETNS_DIR / name).exists():
+        if name in there:
             hint = f"'ip netns del {name}' if nobody needs it, or give the lab another name with --name"
             raise OwnershipError(f"network namespace {name}", hint)
     if paths.root.exists() and any(paths.root.iterdir()):

@@ -6,6 +6,8 @@ import asyncio
 import errno
 from typing import Any
 
+import pytest
+
 from labnet.ec2 import limits
 from labnet.ec2.ahead import PART
 from labnet.ec2.service import Ec2Service
@@ -157,3 +159,19 @@ def test_few_requests_are_made_true_at_once() -> None:
     service, kernel, subnet = place()
     answers, _seen = created(service, kernel, subnet, ["good"] * PART)
     assert len(ids(answers)) == PART and kernel.begun == [] and kernel.made == [(0, PART)]
+
+
+def test_a_fault_of_ours_is_told_to_all_who_wait_and_the_next_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, kernel, subnet = place()
+    words = ["good"] * MANY
+    words[0] = "bad"
+
+    def broken(self: Background, old: CloudState, new: CloudState) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Background, "__call__", broken)
+        answers, _seen = created(service, kernel, subnet, words)
+    assert [str(one) for one in answers] == ["a fault"] * MANY
+    answers, _seen = created(service, kernel, subnet, ["good"] * MANY)
+    assert len(ids(answers)) == MANY
