@@ -104,6 +104,13 @@ class World:
     def dropped(self, comment: str, netns: str | None = None) -> int:
         return self.kernel.counters(netns or self.vpc).get(comment, 0)
 
+    def drops(self, count: int, comment: str, netns: str | None = None) -> bool:
+        """Are so many dropped for that reason? What was sent last may still wait, for a second, for its next hop's MAC."""
+        end_s = time.monotonic() + ANSWER_S
+        while self.dropped(comment, netns) < count and time.monotonic() < end_s:
+            time.sleep(0.02)
+        return self.dropped(comment, netns) == count
+
     def socket(self, netns: str, kind: int, proto: int = 0, family: int = socket.AF_INET) -> socket.socket:
         sock = self.kernel.open_socket(netns, family, kind, proto)
         self.open.append(sock)
