@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -43,25 +43,14 @@ class Round:
     pending: Sequence[asyncio.Future[None]] = ()
 
 
-@dataclass(slots=True, eq=False)
-class _UnderWay:
-    """A round, and who waits for it."""
-
-    round: Round
-    served: Sequence[asyncio.Future[Outcome]]
-    left: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.left = len(self.round.pending)
-
-
 class Queue:
     """Collects requests and has them served in the order in which they came, one round after the other. `begin` begins a round."""
 
     def __init__(self, begin: Callable[[Sequence[Request]], Round]) -> None:
         self._begin = begin
         self._waiting: list[tuple[Request, asyncio.Future[Outcome]]] = []
-        self._under_way: _UnderWay | None = None
+        self._under_way: tuple[Round, Sequence[asyncio.Future[Outcome]]] | None = None
+        self._left = 0
 
     async def join(self, request: Request) -> dict[str, Any]:
         """The answer to a request, at the end of this turn of the loop or when the round before has ended. Errors: those of its outcome."""
@@ -88,30 +77,34 @@ class Queue:
         waiting, self._waiting = [(request, served) for request, served in self._waiting if not served.done()], []
         if not waiting:
             return
-        self._under_way = _UnderWay(self._begin([request for request, _served in waiting]), [served for _request, served in waiting])
-        if not self._under_way.left:
+        begun = self._begin([request for request, _served in waiting])
+        self._under_way = begun, [served for _request, served in waiting]
+        self._left = len(begun.pending)
+        if not self._left:
             self._end()
-        for one in self._under_way.round.pending if self._under_way is not None else ():
-            one.add_done_callback(partial(self._landed, self._under_way))
+        for one in begun.pending:
+            one.add_done_callback(partial(self._landed, begun))
 
-    def _landed(self, under_way: _UnderWay | None, _one: asyncio.Future[None]) -> None:
+    def _landed(self, begun: Round, _one: asyncio.Future[None]) -> None:
         """A part of a round has ended; with the last one the round has."""
-        assert under_way is not None, "who has begun a round knows it"
-        under_way.left -= 1
-        if under_way.left == 0 and under_way is self._under_way:
+        if self._under_way is None or self._under_way[0] is not begun:
+            return  # it has been waited for already
+        self._left -= 1
+        if not self._left:
             self._end()
 
     def _end(self) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is None:
+        """Wait for the round that is under way, and answer all whom it serves."""
+        if self._under_way is None:
             return
+        (begun, served), self._under_way = self._under_way, None
         try:
-            outcomes = under_way.round.finish()
+            outcomes = begun.finish()
         except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits hears of it, and nobody waits for ever
-            outcomes = [error for _served in under_way.served]
-        for served, outcome in zip(under_way.served, outcomes, strict=True):
-            if not served.done():  # its caller has gone meanwhile
-                served.set_result(outcome)
+            outcomes = [error for _one in served]
+        for one, outcome in zip(served, outcomes, strict=True):
+            if not one.done():  # its caller has gone meanwhile
+                one.set_result(outcome)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._serve)
 
