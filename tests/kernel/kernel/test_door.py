@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -49,6 +50,12 @@ def test_what_iproute2_prints(kernel: LinuxKernel, pair: tuple[str, str]) -> Non
     ]
     shown = [line.strip() for line in ip(pair[0], "route show table 2").splitlines()]
     assert shown == ["default via 10.0.0.254 dev one linkdown", "10.0.0.254 dev one scope link linkdown"]
+
+
+def test_both_ends_of_a_veth_have_one_queue(kernel: LinuxKernel, pair: tuple[str, str]) -> None:
+    for netns, link in zip(pair, ("one", "two"), strict=True):
+        (shown,) = json.loads(ip(netns, f"-d -j link show dev {link}"))
+        assert (shown["num_tx_queues"], shown["num_rx_queues"]) == (1, 1)
 
 
 def test_a_stale_index_is_read_again(kernel: LinuxKernel, pair: tuple[str, str]) -> None:
