@@ -75,14 +75,9 @@ class Fabric:
             return
         made, gone = _namespace_changes(old, new)
         touched = touched_by(old, new)
-        before = dict(_index(_plan(old, touched, self._sysctls)))
-        after = dict(_index(_plan(new, touched, self._sysctls)))
+        before, after = self._parts(old, touched), self._parts(new, touched)
         with ExitStack() as undo:
-            if made:
-                self._kernel.create_netns(made)
-                undo.callback(self._drop, made)
-                for name in made:
-                    self._tell(name, "made")
+            self._make(made, undo)
             self._set(_steps(before, after, gone), undo)
             for netns, addresses in _revoked(old, new, touched, gone):
                 self._kernel.forget_flows(netns, addresses)
@@ -103,17 +98,12 @@ class Fabric:
         """
         made, gone = _namespace_changes(old, new)
         touched = touched_by(old, new)
-        before = dict(_index(_plan(old, touched, self._sysctls)))
-        after = dict(_index(_plan(new, touched, self._sysctls)))
+        before, after = self._parts(old, touched), self._parts(new, touched)
         changed = {key: part for key, part in after.items() if part[1].objects and before.get(key) != part}
         if gone or not _only_adds(before, after) or not self._under_way.isdisjoint(changed) or _ends_flows(old, new, touched):
             return None
         with ExitStack() as undo:
-            if made:
-                self._kernel.create_netns(made)
-                undo.callback(self._drop, made)
-                for name in made:
-                    self._tell(name, "made")
+            self._make(made, undo)
             begun = self._slices.set_ahead(list(changed.values()))
             undo.pop_all()
         self._under_way |= changed.keys()
@@ -123,6 +113,18 @@ class Fabric:
         """Wait until nothing that was begun is under way any more."""
         self._slices.settle()
         self._under_way.clear()
+
+    def _parts(self, cloud: CloudState, touched: Touched) -> Parts:
+        return dict(_index(_plan(cloud, touched, self._sysctls)))
+
+    def _make(self, names: tuple[str, ...], undo: ExitStack) -> None:
+        """Make namespaces, and note how to take them back."""
+        if not names:
+            return
+        self._kernel.create_netns(names)
+        undo.callback(self._drop, names)
+        for name in names:
+            self._tell(name, "made")
 
     def _set(self, parts: list[Part], undo: ExitStack) -> None:
         """Set slices, and note how to set them back."""

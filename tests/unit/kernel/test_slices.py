@@ -130,7 +130,8 @@ def test_a_dropped_namespace_is_forgotten(kernel: FakeKernel) -> None:
     assert [change.object.kind for _name, change in book.drift("node")] == ["link", "link-up", "route"]
 
 
-def test_set_soon_does_in_one_go_what_a_turn_asks_for(kernel: FakeKernel) -> None:
+def counted(kernel: FakeKernel) -> list[int]:
+    """How many jobs each call of `submit` hands over, from now on."""
     submitted: list[int] = []
     whole = kernel.submit
 
@@ -139,6 +140,11 @@ def test_set_soon_does_in_one_go_what_a_turn_asks_for(kernel: FakeKernel) -> Non
         return whole(jobs)
 
     kernel.submit = count  # type: ignore[method-assign]
+    return submitted
+
+
+def test_set_soon_does_in_one_go_what_a_turn_asks_for(kernel: FakeKernel) -> None:
+    submitted = counted(kernel)
     book = SliceBook(kernel)
 
     async def both() -> None:
@@ -180,14 +186,7 @@ def test_set_waits_for_what_is_under_way_in_its_namespace(kernel: FakeKernel) ->
 
 
 def test_set_ahead_begins_at_once_and_settle_waits_for_all_that_is_under_way(kernel: FakeKernel) -> None:
-    submitted: list[int] = []
-    whole = kernel.submit
-
-    def count(jobs: Sequence[Sequence[Batch]]) -> Future[list[Exception | None]]:
-        submitted.append(len(jobs))
-        return whole(jobs)
-
-    kernel.submit = count  # type: ignore[method-assign]
+    submitted = counted(kernel)
     book = SliceBook(kernel)
 
     async def go() -> None:
