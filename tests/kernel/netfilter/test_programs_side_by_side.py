@@ -65,6 +65,15 @@ def test_in_one_namespace_the_next_job_waits(kernel: LinuxKernel, name: Name, he
     assert IptChain("nat", "OURS", ("-j ACCEPT",)) in kernel.observe(here)
 
 
+def test_in_one_job_too_a_namespace_has_one_program_at_a_time(kernel: LinuxKernel, name: Name, heard: list[tuple[str, str]]) -> None:
+    here, there = name("a"), name("b")
+    kernel.create_netns([here, there])
+    first, second = IptChain("nat", "OURS", ("-j RETURN",)), IptChain("nat", "OURS", ("-j ACCEPT",))
+    kernel.apply([(here, (Change("add", first),)), (there, (Change("add", first),)), (here, (Change("replace", second, first),))])
+    assert heard == [("began", here), ("began", there), ("ended", here), ("began", here), ("ended", there), ("ended", here)]
+    assert second in kernel.observe(here) and first in kernel.observe(there)
+
+
 def test_a_job_whose_program_refuses_is_undone_alone(kernel: LinuxKernel, name: Name) -> None:
     spaces = [name(word) for word in "abc"]
     kernel.create_netns(spaces)

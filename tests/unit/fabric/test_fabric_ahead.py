@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 
 import pytest
-from builders_cloud import a_cloud, assigned, terminated, unassigned, with_eni, with_node
+from builders_cloud import a_cloud, assigned, changed, terminated, unassigned, with_eni, with_node
 
 from labnet.errors import KernelError
 from labnet.fabric.plan import plan_all
@@ -70,9 +70,10 @@ def test_parts_that_add_end_where_the_whole_plan_ends(lab: Lab) -> None:
 
 @pytest.mark.parametrize("less", [
     lambda cloud: unassigned(cloud, "eni-node1-0", "10.10.0.11"), lambda cloud: terminated(cloud, "node1"),
+    lambda cloud: changed(cloud, "eni-node1-0", source_dest_check=True),
 ])  # fmt: skip
 def test_what_takes_something_away_is_not_begun(lab: Lab, less: Callable[[CloudState], CloudState]) -> None:
-    full = assigned(with_node(a_cloud(), "node1", "10.10.0.10"), "eni-node1-0", "10.10.0.11")
+    full = assigned(with_node(a_cloud(), "node1", "10.10.0.10", check=False), "eni-node1-0", "10.10.0.11")
     lab.fabric(a_cloud(), full)
 
     async def go() -> None:
