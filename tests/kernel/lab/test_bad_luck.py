@@ -52,7 +52,7 @@ def test_up_right_behind_down(labs: Labs) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.45, 0.6, 0.8])
+@pytest.mark.parametrize("delay_s", [0.08, 0.16, 0.24, 0.32, 0.4])
 def test_up_interrupted_rolls_back(labs: Labs, number: signal.Signals, delay_s: float) -> None:
     running = labs.start("up", "eks-2node", "--name", labs.name)
     time.sleep(delay_s)
