@@ -187,7 +187,7 @@ def veth(link: Link, index: int, peer_index: int, peer_fd: int) -> Shaped:
 
 _ONE_QUEUE = (("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1))
 """The kernel makes one for each processor, uses the first, and for putting away the others waits until every processor has seen it: with
-both ends a quarter of what a pod's wiring took.
+both ends 0.2 ms of the 1.2 that a pod's wiring took, more while the processors are busy.
 """
 
 
