@@ -77,13 +77,20 @@ class Queue:
         waiting, self._waiting = [(request, served) for request, served in self._waiting if not served.done()], []
         if not waiting:
             return
-        begun = self._begin([request for request, _served in waiting])
+        begun = self._begun([request for request, _served in waiting])
         self._under_way = begun, [served for _request, served in waiting]
         self._left = len(begun.pending)
         if not self._left:
             self._end()
         for one in begun.pending:
             one.add_done_callback(partial(self._landed, begun))
+
+    def _begun(self, requests: Sequence[Request]) -> Round:
+        try:
+            return self._begin(requests)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits hears of it, and nobody waits for ever
+            outcomes: list[Outcome] = [error for _request in requests]
+            return Round(lambda: outcomes)
 
     def _landed(self, begun: Round, _one: asyncio.Future[None]) -> None:
         """A part of a round has ended; with the last one the round has."""
@@ -100,7 +107,7 @@ class Queue:
         (begun, served), self._under_way = self._under_way, None
         try:
             outcomes = begun.finish()
-        except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits hears of it, and nobody waits for ever
+        except Exception as error:  # noqa: BLE001 - as where it begins
             outcomes = [error for _one in served]
         for one, outcome in zip(served, outcomes, strict=True):
             if not one.done():  # its caller has gone meanwhile

@@ -52,7 +52,8 @@ class Restore:
             started = None
             if done.exit_code:
                 shown = "; ".join(change.text.splitlines()[0] for change in group[:3])
-                raise KernelError(program, self.netns, shown, errno.EINVAL, done.stderr.strip().splitlines()[0])
+                said = done.stderr.strip().partition("\n")[0] or f"it ended with {done.exit_code} and said nothing"
+                raise KernelError(program, self.netns, shown, errno.EINVAL, said)
             made += [(self.netns, change) for change in group]
 
     def _start(self, program: str, group: Sequence[Change]) -> command.Running:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +38,14 @@ class Line:
     level: str
     ts: str
     msg: str
+
+
+def _text(lines: Sequence[Line]) -> bytes:
+    """Lines as they are written; what is no text (a lone surrogate in a name that came from outside) as a question mark."""
+    try:
+        return _LINES.encode_lines(lines)
+    except UnicodeEncodeError:
+        return _LINES.encode_lines([Line(line.level, line.ts, line.msg.encode(errors="replace").decode()) for line in lines])
 
 
 class LogFile:
@@ -65,7 +73,7 @@ class LogFile:
         """Write what waits."""
         if not self._waiting:
             return
-        data, self._waiting = _LINES.encode_lines(self._waiting), []
+        data, self._waiting = _text(self._waiting), []
         try:
             if self._descriptor is None:
                 self._open()
@@ -178,7 +186,7 @@ class NodeLogs:
         if self._file_of("/var/log") is None:
             return NoLog()
         if path in STREAMS:
-            return LevelLog(self._clock, level, lambda line: self._log(f"{who} on {self._node}: {_LINES.encode(line).decode()}"))
+            return LevelLog(self._clock, level, lambda line: self._log(f"{who} on {self._node}: {_text([line]).decode().rstrip()}"))
         file = self._files.get(path)
         if file is None:
             found = self._file_of(path)

@@ -101,3 +101,18 @@ def test_a_program_that_is_not_there_is_named(kernel: LinuxKernel, name: Name, m
         kernel.apply(job(name("a")))
     assert caught.value.errno == errno.ENOENT and "no-such-iptables" in str(caught.value)
     assert Rule(900) not in kernel.observe(name("a"))
+
+
+def test_a_program_that_is_killed_is_an_error_too_and_all_is_undone(kernel: LinuxKernel, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.create_netns([name("a")])
+    finish = command.Running.finish
+
+    def killed(self: command.Running, timeout_s: float) -> ProgramResult:
+        finish(self, timeout_s)
+        return ProgramResult(-9, "", "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command.Running, "finish", killed)
+        with pytest.raises(KernelError, match="ended with -9"):
+            kernel.apply(job(name("a")))
+    assert Rule(900) not in kernel.observe(name("a"))

@@ -175,3 +175,17 @@ def test_a_fault_of_ours_is_told_to_all_who_wait_and_the_next_are_served(monkeyp
     assert [str(one) for one in answers] == ["a fault"] * MANY
     answers, _seen = created(service, kernel, subnet, ["good"] * MANY)
     assert len(ids(answers)) == MANY
+
+
+def test_a_journal_that_cannot_be_written_is_told_to_all_who_wait_and_the_next_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, kernel, subnet = place()
+
+    def full(old: CloudState, new: CloudState) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service, "_record", full)
+        answers, seen = created(service, kernel, subnet, ["good"] * MANY)
+    assert all(isinstance(one, OSError) for one in answers) and len(answers) == MANY and seen == []
+    answers, _seen = created(service, kernel, subnet, ["good"] * MANY)
+    assert len(ids(answers)) == MANY

@@ -70,6 +70,16 @@ def test_only_the_level_and_above_is_kept(one: OneNode, level: str, kept: list[s
     assert [line["msg"] for line in one.lines("/var/log/other.log")] == ["there"]
 
 
+def test_a_name_that_is_no_text_spoils_neither_its_line_nor_the_others(one: OneNode) -> None:
+    log = one.logs.ipamd(PATH, "debug")
+    one.run(lambda: [log.info(word) for word in ("before", "pod \udcff", "after")])
+    one.run(lambda: log.info("later"))
+    assert [line["msg"] for line in one.lines()] == ["before", "pod ?", "after", "later"]
+    stream = one.logs.ipamd("stdout", "debug")
+    one.run(lambda: stream.info("pod \udcff"))
+    assert '"msg":"pod ?"' in one.said[-1]
+
+
 def test_ipamd_and_plugin_share_a_file_in_order(one: OneNode) -> None:
     ipamd, plugin = one.logs.ipamd(PATH, "debug"), one.logs.plugin(PATH, "info")
 
